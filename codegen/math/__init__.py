@@ -1,0 +1,1 @@
+"""Vector maths functions as LLVM IR."""

@@ -1,0 +1,1 @@
+"""The graph IR: a DAG of tensor operators in SSA form."""

@@ -1,0 +1,1 @@
+"""The loop IR: one loop nest per kernel, over buffers."""
