@@ -1,0 +1,87 @@
+"""Building a graph op by op: names are made unique and types inferred.
+
+b = GraphBuilder("f", sizes=("N",))
+x = b.input("x", TensorType(F32, ("N"...)))
+y = b.op("add", [x, x])            # Value; the type rule ran
+graph = b.finish([("out", y)])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stepwell.ir.graph.core import (
+    Attribute,
+    Constraint,
+    Graph,
+    Op,
+    Parameter,
+    Value,
+)
+from stepwell.ir.graph.registry import lookup
+from stepwell.ir.span import Span
+from stepwell.ir.types import TensorType
+
+
+class GraphBuilder:
+    """Collects ops in order. Not thread-safe; one graph each."""
+
+    def __init__(self, name: str, sizes: Sequence[str] = ()) -> None:
+        self.name = name
+        self.sizes = list(sizes)
+        self.inputs: list[Value] = []
+        self.parameters: list[Parameter] = []
+        self.constraints: list[Constraint] = []
+        self.ops: list[Op] = []
+        self.span: Span | None = None
+        self._names: set[str] = set()
+        self._counts: dict[str, int] = {}
+
+    def unique(self, name: str) -> str:
+        """`name`, or `name_2`, `name_3`, … where it is taken."""
+        candidate = name
+        while candidate in self._names:
+            self._counts[name] = self._counts.get(name, 1) + 1
+            candidate = f"{name}_{self._counts[name]}"
+        self._names.add(candidate)
+        return candidate
+
+    def input(self, name: str, type: TensorType) -> Value:
+        value = Value(self.unique(name), type)
+        self.inputs.append(value)
+        return value
+
+    def parameter(
+        self, path: str, type: TensorType, initializer: str, span: Span | None = None
+    ) -> Value:
+        value = Value(self.unique(path), type)
+        self.parameters.append(Parameter(value, initializer, span))
+        return value
+
+    def op(
+        self,
+        name: str,
+        operands: Sequence[Value] = (),
+        *,
+        hint: str | None = None,
+        span: Span | None = None,
+        **attributes: Attribute,
+    ) -> Value:
+        """Append an op with one result and return that. Raises TypeRuleError."""
+        definition = lookup(name)
+        types = definition.infer([value.type for value in operands], attributes)
+        results = tuple(Value(self.unique(hint or name), type) for type in types)
+        self.ops.append(Op(definition, tuple(operands), attributes, results, (), span))
+        return results[0]
+
+    def finish(self, results: Sequence[tuple[str, Value]]) -> Graph:
+        return Graph(
+            self.name,
+            tuple(self.sizes),
+            tuple(self.inputs),
+            tuple(self.parameters),
+            tuple(self.constraints),
+            tuple(self.ops),
+            tuple(results),
+            self.span,
+        )

@@ -1,0 +1,335 @@
+"""The scalar expression algebra, shared by operator bodies and by the loop IR.
+
+    expr    ::= Const(value, dtype)
+              | Var(name, dtype)                      a loop index or size (i64), or a `let`
+              | Load(buffer, indices, dtype, guard)   buffer[indices]; 0, unread, where not guard
+              | Unary(op, x) | Binary(op, x, y) | Select(condition, x, y) | Cast(x, dtype)
+              | Reduce(kind, axes, body, guard)       formulas only
+              | Horizontal(kind, buffer, dtype)       loop IR only: all lanes of a register array
+    axis    ::= Axis(name, extent)
+    formula ::= Formula(axes, value)
+
+A `Formula` is index notation, `[i: N, j: M] -> sum[k: K] a[i, k] * b[k, j]`: the body of every
+operator, as data. Loads of a formula name the operator's operands.
+
+Operands of a `Binary` have one dtype; comparisons give bool. Index arithmetic is i64. Numbers
+behave so: integers wrap; `floordiv` and `mod` floor, and are 0 where the divisor is 0; min and max
+propagate NaN; a cast from float to integer saturates, NaN to 0; `div` is for floats only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+
+from stepwell.ir.dtypes import BOOL, I64, DType
+from stepwell.ir.size import Atom, Dim, Size, apply, symbol, symbols
+
+ARITHMETIC = ("add", "sub", "mul", "div", "floordiv", "mod", "pow", "min", "max")
+COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
+LOGIC = ("and", "or", "xor")  # bool, or bitwise on integers
+BINARY = ARITHMETIC + COMPARISONS + LOGIC
+FLOAT_UNARY = (
+    *("exp", "exp2", "expm1", "log", "log2", "log1p", "sqrt", "rsqrt", "sin", "cos"),
+    *("tanh", "sigmoid", "erf", "floor", "ceil", "round", "trunc"),
+)
+PREDICATES = ("is_nan", "is_finite")  # float to bool
+UNARY = ("neg", "abs", "sign", "not", *FLOAT_UNARY, *PREDICATES)
+REDUCTIONS = ("sum", "prod", "max", "min", "argmax", "argmin", "any", "all")
+
+# Costs in simple vector operations, to weigh recomputation against memory.
+COST = {"exp": 12, "exp2": 12, "expm1": 16, "log": 16, "log2": 16, "log1p": 18, "sin": 20}
+COST |= {"cos": 20, "tanh": 20, "sigmoid": 16, "erf": 20, "pow": 40, "div": 4, "sqrt": 6}
+COST |= {"rsqrt": 6, "floordiv": 10, "mod": 10}
+
+
+@dataclass(frozen=True)
+class Const:
+    value: float | int | bool
+    dtype: DType
+
+    # 0.0 == -0.0 and nan != nan would make equality of programs wrong: compare by text.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Const) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[str, str]:
+        return (repr(self.value), self.dtype.name)
+
+
+@dataclass(frozen=True)
+class Var:
+    name: str
+    dtype: DType = I64
+
+
+@dataclass(frozen=True)
+class Load:
+    buffer: str
+    indices: tuple[Expr, ...]
+    dtype: DType
+    guard: Expr | None = None
+
+
+@dataclass(frozen=True)
+class Unary:
+    op: str
+    x: Expr
+
+    @property
+    def dtype(self) -> DType:
+        return BOOL if self.op in PREDICATES else self.x.dtype
+
+
+@dataclass(frozen=True)
+class Binary:
+    op: str
+    x: Expr
+    y: Expr
+
+    @property
+    def dtype(self) -> DType:
+        return BOOL if self.op in COMPARISONS else self.x.dtype
+
+
+@dataclass(frozen=True)
+class Select:
+    condition: Expr
+    x: Expr
+    y: Expr
+
+    @property
+    def dtype(self) -> DType:
+        return self.x.dtype
+
+
+@dataclass(frozen=True)
+class Cast:
+    x: Expr
+    dtype: DType
+
+
+@dataclass(frozen=True)
+class Axis:
+    name: str
+    extent: Dim
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """Terms outside the guard are not read and count as the reduction's identity.
+
+    argmax and argmin give the i64 position along their one axis.
+    """
+
+    kind: str
+    axes: tuple[Axis, ...]
+    body: Expr
+    guard: Expr | None = None
+
+    @property
+    def dtype(self) -> DType:
+        return I64 if self.kind.startswith("arg") else self.body.dtype
+
+
+@dataclass(frozen=True)
+class Horizontal:
+    """The lanes of a whole register array combined pairwise: halves, then quarters, and so on."""
+
+    kind: str
+    buffer: str
+    dtype: DType
+
+
+Expr = Const | Var | Load | Unary | Binary | Select | Cast | Reduce | Horizontal
+
+
+@dataclass(frozen=True)
+class Formula:
+    """`[axes] -> value`, row-major over the axes."""
+
+    axes: tuple[Axis, ...]
+    value: Expr
+
+
+def index(value: int) -> Const:
+    """An i64 constant."""
+    return Const(value, I64)
+
+
+def identity(kind: str, dtype: DType) -> Const:
+    """The value of a reduction over nothing. argmax and argmin have none: they give 0."""
+    values: dict[str, float | int | bool] = {
+        "sum": 0.0 if dtype.is_float else 0,
+        "prod": 1.0 if dtype.is_float else 1,
+        "max": dtype.lowest,
+        "min": dtype.highest,
+        "any": False,
+        "all": True,
+    }
+    return Const(values[kind], dtype)
+
+
+COMBINE = {"sum": "add", "prod": "mul", "max": "max", "min": "min", "any": "or", "all": "and"}
+
+
+def children(expr: Expr) -> tuple[Expr, ...]:
+    """The direct sub-expressions, guards included."""
+    match expr:
+        case Load(indices=indices, guard=guard):
+            return indices if guard is None else (*indices, guard)
+        case Unary(x=x) | Cast(x=x):
+            return (x,)
+        case Binary(x=x, y=y):
+            return (x, y)
+        case Select(condition=c, x=x, y=y):
+            return (c, x, y)
+        case Reduce(body=body, guard=guard):
+            return (body,) if guard is None else (body, guard)
+        case _:
+            return ()
+
+
+def walk(expr: Expr) -> Iterator[Expr]:
+    """The expression and everything in it, outside first."""
+    yield expr
+    for child in children(expr):
+        yield from walk(child)
+
+
+def map_children(expr: Expr, f: Callable[[Expr], Expr]) -> Expr:
+    """The expression with `f` applied to its direct sub-expressions; itself where none changed."""
+    old = children(expr)
+    new = tuple(f(child) for child in old)
+    if all(a is b for a, b in zip(old, new, strict=True)):
+        return expr
+    match expr:
+        case Load(indices=indices):
+            count = len(indices)
+            guard = new[count] if len(new) > count else None
+            return replace(expr, indices=new[:count], guard=guard)
+        case Unary() | Cast():
+            return replace(expr, x=new[0])
+        case Binary():
+            return replace(expr, x=new[0], y=new[1])
+        case Select():
+            return Select(*new)
+        case Reduce():
+            return replace(expr, body=new[0], guard=new[1] if len(new) > 1 else None)
+        case _:
+            return expr
+
+
+def substitute(expr: Expr, values: dict[str, Expr]) -> Expr:
+    """Each `Var` whose name is in `values` replaced. Extents of reductions are replaced too, where
+    the value is a dim; axes' own names are assumed distinct from the keys."""
+    if isinstance(expr, Var):
+        return values.get(expr.name, expr)
+    return map_children(expr, lambda child: substitute(child, values))
+
+
+def loads(expr: Expr) -> list[Load]:
+    """Every load in the expression, loads in subscripts included."""
+    return [e for e in walk(expr) if isinstance(e, Load)]
+
+
+def variables(expr: Expr) -> frozenset[str]:
+    """Names of every `Var` used, axes of inner reductions and symbols of their extents included."""
+    names = {e.name for e in walk(expr) if isinstance(e, Var)}
+    for e in walk(expr):
+        if isinstance(e, Reduce):
+            names |= {name for axis in e.axes for name in symbols(axis.extent)}
+    return frozenset(names)
+
+
+def operations(expr: Expr) -> int:
+    """How many simple vector operations one evaluation takes, index arithmetic aside."""
+    own = 0
+    if isinstance(expr, (Unary, Binary)):
+        own = COST.get(expr.op, 1)
+    elif isinstance(expr, Select):
+        own = 1
+    inside = (expr.x,) if isinstance(expr, Cast) else children(expr)
+    if isinstance(expr, Load):
+        inside = ()
+    return own + sum(operations(child) for child in inside)
+
+
+def from_dim(dim: Dim) -> Expr:
+    """A dim as an i64 expression."""
+    if isinstance(dim, int):
+        return index(dim)
+    total: Expr | None = None
+    for monomial, coefficient in dim.terms:
+        factors = [_from_atom(atom) for atom in monomial]
+        magnitude = abs(coefficient)
+        if magnitude != 1 or not factors:
+            factors.insert(0, index(magnitude))
+        term = factors[0]
+        for factor in factors[1:]:
+            term = Binary("mul", term, factor)
+        if total is None:
+            total = term if coefficient > 0 else Binary("mul", index(-1), term)
+        else:
+            total = Binary("add" if coefficient > 0 else "sub", total, term)
+    assert total is not None, "a Size has a term"
+    return total
+
+
+def _from_atom(atom: Atom) -> Expr:
+    if atom.function == "symbol":
+        return Var(atom.name)
+    return Binary(atom.function, from_dim(atom.left), from_dim(atom.right))
+
+
+def as_dim(expr: Expr) -> Dim | None:
+    """An i64 expression as a dim over its variables, where it is integer arithmetic; else None.
+
+    With it `i*2 + p - 1` and `2*i - 1 + p` become one object: affine analysis is reading its terms.
+    """
+    match expr:
+        case Const(value=int(value), dtype=dtype) if dtype == I64:
+            return int(value)
+        case Var(name=name, dtype=dtype) if dtype == I64:
+            return symbol(name)
+        case Binary(op=op, x=x, y=y) if expr.dtype == I64:
+            left, right = as_dim(x), as_dim(y)
+            if left is None or right is None:
+                return None
+            match op:
+                case "add":
+                    return left + right
+                case "sub":
+                    return left - right
+                case "mul":
+                    return left * right
+                case "floordiv" | "mod":
+                    return None if right == 0 else apply(op, left, right)
+                case "max" | "min":
+                    return apply(op, left, right)
+    return None
+
+
+def simplify_index(expr: Expr) -> Expr:
+    """An i64 expression in normal form where it is integer arithmetic; else unchanged."""
+    dim = as_dim(expr)
+    return expr if dim is None else from_dim(dim)
+
+
+def coefficient(dim: Dim, name: str) -> Dim | None:
+    """The factor of `name` where `dim` is affine in it: 0 if absent, None if not affine."""
+    if isinstance(dim, int):
+        return 0
+    total: Dim = 0
+    for monomial, c in dim.terms:
+        powers = [a for a in monomial if a.function == "symbol" and a.name == name]
+        others = [a for a in monomial if not (a.function == "symbol" and a.name == name)]
+        if any(name in symbols(Size((((a,), 1),))) for a in others) or len(powers) > 1:
+            return None
+        if powers:
+            total = total + (Size(((tuple(others), c),)) if others else c)
+    return total
