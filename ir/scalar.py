@@ -22,7 +22,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-
 from stepwell.ir.dtypes import BOOL, I64, DType
 from stepwell.ir.size import Atom, Dim, Size, apply, symbol, symbols
 
