@@ -199,7 +199,7 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Graph:
-    """A computation. Size symbols are in `sizes`, in the order of their first use in a signature."""
+    """A computation. Size symbols are in `sizes`, in order of first use in the signature."""
 
     name: str
     sizes: tuple[str, ...]

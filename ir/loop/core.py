@@ -1,0 +1,234 @@
+"""The loop IR's algebra: a program calls kernels; a kernel is a loop nest over buffers.
+
+    program   ::= Program(name, sizes, buffers, constraints, calls, kernels, workspace)
+    call      ::= Call(kernel, sizes, arguments, scratch)
+    kernel    ::= Kernel(name, sizes, parameters, body, …)
+    block     ::= statement*
+    statement ::= For(index, extent, kind, body)     index = 0, 1, … extent-1
+                | If(condition, then, otherwise)     inside a vector loop: a mask
+                | Let(name, value)                   a scalar, for the rest of its block
+                | Alloc(buffer)                      a local buffer, for the rest of its block
+                | Store(buffer, indices, value)
+                | Check(condition, message)          else the program returns an error status
+    kind      ::= serial | parallel | unrolled | vector
+    space     ::= memory | scratch | register
+    expr      ::= see stepwell.ir.scalar (all but Reduce)
+
+Buffers are dense and row-major; `Load` and `Store` take one subscript per dimension. Names are
+unique in a kernel: no shadowing, and no two loops share an index name.
+
+*Vector and unrolled loops* have a constant extent. In a vector loop each statement is done for all
+lanes before the next: a `Let` there holds one number per lane, and an `If` on a lane-dependent
+condition masks. Vector loops do not nest, and hold no serial loop. A subscript that is the lane
+index plus something is a contiguous access.
+
+*Register buffers* become SSA values, never memory. Every subscript is a constant once unrolled
+loops are unrolled, except that the last one may be a vector loop's index alone: then the last
+dimension is that loop's extent, in every access. `Horizontal` reduces all elements of one.
+
+    for i in 0..N {                        row sums, 16 lanes at a time
+      alloc acc: f32[16] register
+      for l in 0..16 vector { acc[l] = 0.0 }
+      for k in 0..K // 16 {
+        for l_1 in 0..16 vector { acc[l_1] = acc[l_1] + x[i, 16*k + l_1] }
+      }
+      out[i] = hsum(acc)
+    }
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from stepwell.ir.dtypes import DType
+from stepwell.ir.graph.core import Constraint
+from stepwell.ir.scalar import Expr
+from stepwell.ir.size import Dim, ceildiv, product
+from stepwell.ir.span import Span
+from stepwell.ir.types import TensorType
+
+LoopKind = Literal["serial", "parallel", "unrolled", "vector"]
+Space = Literal["memory", "scratch", "register"]
+Role = Literal["in", "out", "inout"]
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A dense row-major array."""
+
+    name: str
+    dtype: DType
+    shape: tuple[Dim, ...]
+    space: Space = "memory"
+
+    @property
+    def type(self) -> TensorType:
+        return TensorType(self.dtype, self.shape)
+
+    @property
+    def bytes(self) -> Dim:
+        return product(self.shape) * self.dtype.bytes
+
+
+@dataclass(frozen=True)
+class For:
+    index: str
+    extent: Dim  # over the kernel's sizes and the indices of loops around it
+    kind: LoopKind
+    body: Block
+    span: Span | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class If:
+    condition: Expr
+    then: Block
+    otherwise: Block = ()
+    span: Span | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Let:
+    name: str
+    value: Expr
+    span: Span | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Alloc:
+    buffer: Buffer
+    span: Span | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Store:
+    buffer: str
+    indices: tuple[Expr, ...]
+    value: Expr
+    span: Span | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Check:
+    condition: Expr
+    message: str
+    span: Span | None = field(default=None, compare=False)
+
+
+Statement = For | If | Let | Alloc | Store | Check
+Block = tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class KernelParameter:
+    buffer: Buffer
+    role: Role
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One loop nest. `family` names the strategy that schedules it; `ops` what was fused."""
+
+    name: str
+    sizes: tuple[str, ...]
+    parameters: tuple[KernelParameter, ...]
+    body: Block
+    family: str = "pointwise"
+    ops: tuple[str, ...] = ()
+    flops: Dim = 0
+    span: Span | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One kernel applied: a value per size, a buffer name per parameter, in order.
+
+    `scratch` is where in the workspace the kernel's scratch buffers lie; None before planning.
+    """
+
+    kernel: str
+    sizes: tuple[Dim, ...]
+    arguments: tuple[str, ...]
+    scratch: Dim | None = None
+    span: Span | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class ProgramBuffer:
+    """A buffer of the program. `role`: input, parameter (a weight), output, constant (with data),
+    or temporary (in the workspace at `offset`; None before planning)."""
+
+    buffer: Buffer
+    role: Literal["input", "parameter", "output", "constant", "temporary"]
+    data: np.ndarray[Any, np.dtype[Any]] | None = field(default=None, compare=False)
+    offset: Dim | None = None
+    initializer: str = ""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A whole model: its calls run in order. `workspace` is in bytes; None before planning."""
+
+    name: str
+    sizes: tuple[str, ...]
+    buffers: tuple[ProgramBuffer, ...]
+    constraints: tuple[Constraint, ...]
+    calls: tuple[Call, ...]
+    kernels: tuple[Kernel, ...]
+    workspace: Dim | None = None
+
+    def buffer(self, name: str) -> ProgramBuffer:
+        """The buffer called `name`. KeyError where there is none."""
+        for item in self.buffers:
+            if item.buffer.name == name:
+                return item
+        raise KeyError(name)
+
+    def with_role(self, role: str) -> tuple[ProgramBuffer, ...]:
+        return tuple(item for item in self.buffers if item.role == role)
+
+    def kernel(self, name: str) -> Kernel:
+        """The kernel called `name`. KeyError where there is none."""
+        for kernel in self.kernels:
+            if kernel.name == name:
+                return kernel
+        raise KeyError(name)
+
+
+ALIGNMENT = 64  # bytes: of the workspace, of every buffer in it, and of weights
+
+
+def aligned(size: Dim) -> Dim:
+    """Bytes rounded up to the alignment."""
+    return ceildiv(size, ALIGNMENT) * ALIGNMENT
+
+
+def statements(block: Block) -> Iterator[Statement]:
+    """Every statement in a block, outside first, in order."""
+    for statement in block:
+        yield statement
+        match statement:
+            case For(body=body):
+                yield from statements(body)
+            case If(then=then, otherwise=otherwise):
+                yield from statements(then)
+                yield from statements(otherwise)
+
+
+def scratch_buffers(kernel: Kernel) -> tuple[tuple[Buffer, Dim], ...]:
+    """The kernel's scratch buffers with their byte offsets from the scratch pointer, in order."""
+    placed: list[tuple[Buffer, Dim]] = []
+    offset: Dim = 0
+    for statement in statements(kernel.body):
+        if isinstance(statement, Alloc) and statement.buffer.space == "scratch":
+            placed.append((statement.buffer, offset))
+            offset = offset + aligned(statement.buffer.bytes)
+    return tuple(placed)
+
+
+def scratch_bytes(kernel: Kernel) -> Dim:
+    """Bytes of scratch that a call of the kernel needs."""
+    return sum((aligned(buffer.bytes) for buffer, _ in scratch_buffers(kernel)), start=0)
