@@ -185,7 +185,25 @@ def floordiv(left: Dim, right: Dim) -> Dim:
             return whole + rest // right
         if whole != 0:  # floor(q*r + s, r) = q + floor(s, r)
             return whole + _opaque("floordiv", rest, right)
+        return _opaque("floordiv", left, right)
+    whole, rest = _divisible_part(left, right)
+    if whole != 0:
+        return whole + (0 if rest == 0 else floordiv(rest, right))
     return _opaque("floordiv", left, right)
+
+
+def _divisible_part(left: Dim, right: Dim) -> tuple[Dim, Dim]:
+    """(q, s) with left == q*right + s, q gathering every term that `right` divides."""
+    whole: Dim = 0
+    rest: Dim = 0
+    for monomial, coefficient in _terms(left):
+        term = _normal({monomial: coefficient})
+        quotient = exact_quotient(term, right)
+        if quotient is None:
+            rest = rest + term
+        else:
+            whole = whole + quotient
+    return whole, rest
 
 
 def mod(left: Dim, right: Dim) -> Dim:
@@ -198,6 +216,10 @@ def mod(left: Dim, right: Dim) -> Dim:
         left = _normal({m: c % right for m, c in left.terms})
         if isinstance(left, int):
             return left % right
+    elif isinstance(right, Size):
+        whole, rest = _divisible_part(left, right)
+        if whole != 0:
+            return mod(rest, right)
     return _opaque("mod", left, right)
 
 

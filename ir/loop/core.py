@@ -53,6 +53,7 @@ from stepwell.ir.types import TensorType
 LoopKind = Literal["serial", "parallel", "unrolled", "vector"]
 Space = Literal["memory", "scratch", "register"]
 Role = Literal["in", "out", "inout"]
+ProgramRole = Literal["input", "parameter", "output", "constant", "temporary"]
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ class ProgramBuffer:
     or temporary (in the workspace at `offset`; None before planning)."""
 
     buffer: Buffer
-    role: Literal["input", "parameter", "output", "constant", "temporary"]
+    role: ProgramRole
     data: np.ndarray[Any, np.dtype[Any]] | None = field(default=None, compare=False)
     offset: Dim | None = None
     initializer: str = ""

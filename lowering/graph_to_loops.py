@@ -1,0 +1,146 @@
+"""From a fused graph to naive loop nests: one kernel each.
+
+In: a graph whose ops are all `kernel`s (after `fuse`) or array constants. Out: a `Program` whose
+kernels are the textbook nests: nothing tiled, nothing vectorised.
+
+    %0 = kernel(%x) { %m = reduce_max(%x) {axes = [1]} …softmax… }
+
+    kernel softmax[N](x: f32[N, 10] in, out: f32[N, 10] out) {
+      for i in 0..N {
+        alloc m: f32 register
+        m[] = -inf
+        for k in 0..10 { m[] = max(m[], x[i, k]) }
+        …
+        for j in 0..10 { out[i, j] = e[j] / s[] }
+      }
+    }
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from stepwell.ir.graph.core import Array, Graph, Op, Value
+from stepwell.ir.loop.core import Buffer, Call, Kernel, Program, ProgramBuffer, ProgramRole
+from stepwell.ir.size import symbol
+from stepwell.ir.span import Span
+from stepwell.lowering.kernel_nest import lower_kernel
+
+
+def graph_to_loops(graph: Graph) -> Program:
+    """Lower every kernel; equal kernels become one. See the module's docstring."""
+    return _ProgramLowering(graph).run()
+
+
+class _ProgramLowering:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.buffers: list[ProgramBuffer] = []
+        self.names: dict[Value, str] = {}
+        self.taken: set[str] = set()
+        self.kernels: list[Kernel] = []
+        self.calls: list[Call] = []
+        self.copies: dict[str, str] = {}  # output → its buffer, where it is copied from a value
+
+    def run(self) -> Program:
+        for value in self.graph.inputs:
+            self._add(value, value.name, "input")
+        for parameter in self.graph.parameters:
+            self._add(
+                parameter.value, parameter.path, "parameter", initializer=parameter.initializer
+            )
+        self._outputs()
+        for op in self.graph.ops:
+            self._lower(op)
+        for name, value in self.graph.results:
+            if name in self.copies:
+                self._copy(name, value)
+        return Program(
+            self.graph.name,
+            self.graph.sizes,
+            tuple(self.buffers),
+            self.graph.constraints,
+            tuple(self.calls),
+            tuple(self.kernels),
+        )
+
+    def _add(
+        self,
+        value: Value,
+        hint: str,
+        role: ProgramRole,
+        data: Array | None = None,
+        initializer: str = "",
+    ) -> str:
+        name = unique(hint, self.taken)
+        self.taken.add(name)
+        self.names.setdefault(value, name)
+        buffer = Buffer(name, value.type.dtype, value.type.shape)
+        self.buffers.append(ProgramBuffer(buffer, role, data, None, initializer))
+        return name
+
+    def _outputs(self) -> None:
+        """Output buffers; results that no kernel writes into one of their own are copied."""
+        producers = self.graph.producers()
+        for hint, value in self.graph.results:
+            producer = producers.get(value)
+            if producer is None or producer.name != "kernel" or value in self.names:
+                own = Value(f"{hint}.copy", value.type)
+                self.copies[hint] = self._add(own, hint, "output")
+            else:
+                self._add(value, hint, "output")
+
+    def _lower(self, op: Op) -> None:
+        if op.name == "constant":
+            self._add(op.result, op.result.name, "constant", op.attributes["value"])
+            return
+        region, constants = _hoist_constants(op.regions[0])
+        for value, data in constants:
+            self._add(value, value.name, "constant", data)
+        for value in op.results:
+            if value not in self.names:
+                self._add(value, value.name, "temporary")
+        operands = (*op.operands, *(value for value, _ in constants))
+        self._call(region, op.attributes["name"], op.attributes["family"], op.span,
+                   [self.names[value] for value in (*operands, *op.results)])  # fmt: skip
+
+    def _call(
+        self, region: Graph, name: str, family: str, span: Span | None, arguments: list[str]
+    ) -> None:
+        taken = {kernel.name for kernel in self.kernels}
+        kernel = lower_kernel(region, unique(name, taken), family, self.graph.sizes, span)
+        self.kernels.append(kernel)
+        sizes = tuple(symbol(size) for size in kernel.sizes)
+        self.calls.append(Call(kernel.name, sizes, tuple(arguments), None, span))
+
+    def _copy(self, name: str, value: Value) -> None:
+        """A kernel that copies an input, a parameter or a result given twice to an output."""
+        x = Value("x", value.type)
+        region = Graph("copy", (), (x,), (), (), (), (("y", x),))
+        self._call(
+            region, f"copy_{name}", "pointwise", None, [self.names[value], self.copies[name]]
+        )
+
+
+def unique(name: str, taken: set[str]) -> str:
+    """`name`, or `name_2`, `name_3`, … where it is taken."""
+    candidate, count = name, 2
+    while candidate in taken:
+        candidate, count = f"{name}_{count}", count + 1
+    return candidate
+
+
+def _hoist_constants(region: Graph) -> tuple[Graph, list[tuple[Value, Array]]]:
+    """Array constants of a region become inputs of it: data is the program's, not a kernel's."""
+    found = [
+        op
+        for op in region.ops
+        if op.name == "constant" and isinstance(op.attributes["value"], np.ndarray)
+    ]
+    if not found:
+        return region, []
+    ops = tuple(op for op in region.ops if op not in found)
+    inputs = (*region.inputs, *(op.result for op in found))
+    hoisted = [(op.result, op.attributes["value"]) for op in found]
+    return replace(region, ops=ops, inputs=inputs), hoisted

@@ -1,0 +1,472 @@
+"""One fused kernel to its naive nest.
+
+In: the region of a `kernel` op. Out: a loop-IR `Kernel`. Nothing here knows an operator: each op's
+body is a formula, and everything follows from composing formulas.
+
+1. Reduction-free ops are inlined: a read of their result at some subscripts is their formula at
+   those subscripts. Each becomes a `let`, at the outermost loop where its indices exist, once.
+2. A reduction read at subscripts `(i, 0)` is computed in the loops of `i`, before its reader:
+   an accumulator register and a nest over its own axes. The indices by which reductions are read
+   are the *row* indices: their loops go outside, so that softmax is one loop over rows.
+3. A costly value read by several stages (the `exp` of a softmax) is stored in a row of scratch by
+   the first stage that computes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from stepwell.ir.dtypes import I64
+from stepwell.ir.graph.core import Graph, Op, Value
+from stepwell.ir.loop.core import (
+    Alloc,
+    Buffer,
+    Check,
+    For,
+    If,
+    Kernel,
+    KernelParameter,
+    Let,
+    Statement,
+    Store,
+)
+from stepwell.ir.scalar import (
+    COMBINE,
+    Binary,
+    Const,
+    Expr,
+    Load,
+    Reduce,
+    Select,
+    Unary,
+    Var,
+    children,
+    from_dim,
+    identity,
+    index,
+    map_children,
+    variables,
+    walk,
+)
+from stepwell.ir.size import Dim, product, symbols
+from stepwell.ir.span import Span
+from stepwell.lowering.ranges import simplify
+from stepwell.lowering.survey import Survey, always
+
+
+def lower_kernel(
+    region: Graph, name: str, family: str, sizes: Sequence[str], span: Span | None
+) -> Kernel:
+    """The naive nest of a kernel's region; `sizes` orders the size arguments."""
+    nest = _Nest(region)
+    body = nest.run()
+    buffers = [KernelParameter(_buffer(value), "in") for value in region.inputs]
+    buffers += [
+        KernelParameter(Buffer(nest.outputs[i], value.type.dtype, value.type.shape), "out")
+        for i, (_, value) in enumerate(region.results)
+    ]
+    used = _used_sizes(body, buffers) & set(sizes)
+    ops = tuple(op.name for op in region.ops)
+    return Kernel(
+        name,
+        tuple(size for size in sizes if size in used),
+        tuple(buffers),
+        body,
+        family,
+        ops,
+        flops(region),
+        span,
+    )
+
+
+def flops(region: Graph) -> Dim:
+    """Arithmetic operations of a region: one per operator application, transcendental or not."""
+    total: Dim = 0
+    for op in region.ops:
+        for formula in op.formulas():
+            total = total + _flops(formula.value, product([a.extent for a in formula.axes]))
+    return total
+
+
+def _flops(expr: Expr, times: Dim) -> Dim:
+    if isinstance(expr, Reduce):
+        inner = times * product([axis.extent for axis in expr.axes])
+        return inner + _flops(expr.body, inner)
+    total: Dim = 0
+    if isinstance(expr, (Unary, Binary)) and expr.dtype.is_float:
+        total = times
+    for child in () if isinstance(expr, Load) else children(expr):
+        total = total + _flops(child, times)
+    return total
+
+
+def _buffer(value: Value) -> Buffer:
+    return Buffer(value.name, value.type.dtype, value.type.shape)
+
+
+def _used_sizes(body: Sequence[Statement], parameters: Sequence[KernelParameter]) -> set[str]:
+    used: set[str] = set()
+    for parameter in parameters:
+        for dim in parameter.buffer.shape:
+            used |= symbols(dim)
+    for statement in body:
+        match statement:
+            case For(extent=extent, body=inner):
+                used |= symbols(extent) | _used_sizes(inner, ())
+            case If(condition=condition, then=then, otherwise=otherwise):
+                used |= variables(condition) | _used_sizes((*then, *otherwise), ())
+            case Let(value=value):
+                used |= variables(value)
+            case Store(indices=indices, value=value):
+                for expr in (*indices, value):
+                    used |= variables(expr)
+            case Check(condition=condition):
+                used |= variables(condition)
+            case Alloc(buffer=buffer):
+                for dim in buffer.shape:
+                    used |= symbols(dim)
+    return used
+
+
+@dataclass
+class _Level:
+    """A loop being filled: its index (None at the top), what it defines, what it computed."""
+
+    index: str | None
+    extent: Dim
+    body: list[Statement] = field(default_factory=list)
+    defines: set[str] = field(default_factory=set)
+    memo: dict[object, Expr] = field(default_factory=dict)
+
+    def append(self, statement: Statement) -> None:
+        match statement:
+            case Let(name=name):
+                self.defines.add(name)
+            case Alloc(buffer=buffer) if buffer.space == "register":
+                self.defines.add(buffer.name)
+        self.body.append(statement)
+
+
+@dataclass
+class _Row:
+    """A costly value kept in scratch: its buffer, and which of its subscripts it is stored by.
+
+    `open` holds the indices of the loops that are storing it, until they have ended.
+    """
+
+    buffer: Buffer
+    kept: tuple[int, ...]
+    open: set[str] | None = None
+    stored: bool = False
+
+
+class _Nest:
+    def __init__(self, region: Graph) -> None:
+        self.region = region
+        self.producers: dict[Value, Op] = region.producers()
+        self.inputs = set(region.inputs)
+        self.taken = {value.name for value in region.inputs}
+        self.outputs = [self.fresh(name) for name, _ in region.results]
+        self.levels = [_Level(None, 1)]
+        self.rows: dict[Value, _Row] = {}
+        self.span: Span | None = None
+
+    # ------------------------------------------------------------------ names and levels
+
+    def fresh(self, hint: str) -> str:
+        """A name not used in this kernel."""
+        name, count = hint, 2
+        while name in self.taken:
+            name, count = f"{hint}_{count}", count + 1
+        self.taken.add(name)
+        return name
+
+    @property
+    def ranges(self) -> Mapping[str, Dim]:
+        return {level.index: level.extent for level in self.levels if level.index}
+
+    def emit(self, statement: Statement) -> None:
+        self.levels[-1].append(statement)
+
+    @contextmanager
+    def loop(self, name: str, extent: Dim) -> Iterator[Expr]:
+        """A loop whose body is what is emitted inside the `with`."""
+        level = _Level(name, extent, defines={name})
+        self.levels.append(level)
+        yield Var(name)
+        self.levels.pop()
+        self.emit(For(name, extent, "serial", tuple(level.body), self.span))
+        for row in self.rows.values():
+            if row.open is not None and name in row.open:
+                row.open.discard(name)
+                row.stored = not row.open
+
+    @contextmanager
+    def at_home(self, exprs: Sequence[Expr | None]) -> Iterator[None]:
+        """Emit at the outermost level in which everything that `exprs` use exists."""
+        used = frozenset().union(*(_names(e) for e in exprs if e is not None))
+        depth = len(self.levels) - 1
+        while depth and not used & self.levels[depth].defines:
+            depth -= 1
+        levels = self.levels
+        self.levels = levels[: depth + 1]
+        yield
+        self.levels = levels
+
+    # ------------------------------------------------------------------ the kernel
+
+    def run(self) -> tuple[Statement, ...]:
+        groups: dict[tuple[Dim, ...], list[int]] = {}
+        for i, (_, value) in enumerate(self.region.results):
+            groups.setdefault(value.type.shape, []).append(i)
+        for shape, members in groups.items():
+            self._results(shape, members)
+        return tuple(self.levels[0].body)
+
+    def _results(self, shape: tuple[Dim, ...], members: list[int]) -> None:
+        """One nest for all results of one shape: row loops outside, then the rest."""
+        values = [self.region.results[i][1] for i in members]
+        op = self.producers.get(values[0])
+        names = [self.fresh(hint) for hint in axis_names(op, len(shape))]
+        survey = Survey(self.producers, values, names)
+        self.rows = {}
+        for value, kept in survey.shared_rows().items():
+            dims = tuple(value.type.shape[i] for i in kept)
+            name = self.fresh(f"{_plain(value.name)}_row")
+            buffer = Buffer(name, value.type.dtype, dims, "scratch")
+            self.rows[value] = _Row(buffer, kept)
+            self.emit(Alloc(buffer, self.producers[value].span))
+        order = [n for n in names if n in survey.row_names]
+        self.span = op.span if op else None
+        extents = dict(zip(names, shape, strict=True))
+        with ExitStack() as loops:
+            for name in order:
+                loops.enter_context(self.loop(name, extents[name]))
+            for value, subscripts in survey.reductions:
+                self.read(value, subscripts, None)
+            for name in names:
+                if name not in order:
+                    loops.enter_context(self.loop(name, extents[name]))
+            self._store(values, members, tuple(Var(name) for name in names))
+
+    def _store(self, values: list[Value], members: list[int], subscripts: tuple[Expr, ...]) -> None:
+        for value, member in zip(values, members, strict=True):
+            expr = self.read(value, subscripts, None)
+            op = self.producers.get(value)
+            self.emit(Store(self.outputs[member], subscripts, expr, op.span if op else None))
+
+    # ------------------------------------------------------------------ reading values
+
+    def read(self, value: Value, subscripts: tuple[Expr, ...], guard: Expr | None) -> Expr:
+        """The value at subscripts, as an expression usable at the innermost level."""
+        subscripts = tuple(simplify(s, self.ranges) for s in subscripts)
+        if value in self.inputs:
+            return self._load(value, subscripts, guard)
+        row = self.rows.get(value)
+        if row is not None and row.stored:
+            kept = tuple(subscripts[i] for i in row.kept)
+            return Load(row.buffer.name, kept, value.type.dtype, guard)
+        with self.at_home((*subscripts, guard)):
+            memo = self.levels[-1].memo
+            key = (value, subscripts, guard)
+            if key not in memo:
+                memo[key] = self._compute(value, subscripts, guard)
+            return memo[key]
+
+    def _compute(self, value: Value, subscripts: tuple[Expr, ...], guard: Expr | None) -> Expr:
+        """Emit what computes the value at this level; the expression that holds it."""
+        op = self.producers[value]
+        formula = op.formulas()[op.results.index(value)]
+        names = op.definition.operand_names(len(op.operands))
+        operands = dict(zip(names, op.operands, strict=True))
+        environment = {a.name: s for a, s in zip(formula.axes, subscripts, strict=True)}
+        outer, self.span = self.span, op.span or self.span
+        expr = self._expand(formula.value, environment, operands, guard, value)
+        if not isinstance(expr, (Const, Var, Load)):
+            name = self.fresh(_plain(value.name))
+            self.emit(Let(name, expr, self.span))
+            expr = Var(name, expr.dtype)
+        row = self.rows.get(value)
+        if row is not None and guard is None and row.open is None:
+            self._keep(value, row, subscripts, expr)
+        self.span = outer
+        return expr
+
+    def _keep(self, value: Value, row: _Row, subscripts: tuple[Expr, ...], expr: Expr) -> None:
+        """Store a shared value where the loops around run over all of its row."""
+        ranges = self.ranges
+        indices: set[str] = set()
+        for i in row.kept:
+            subscript = subscripts[i]
+            if not isinstance(subscript, Var) or ranges.get(subscript.name) != value.type.shape[i]:
+                return
+            indices.add(subscript.name)
+        if len(indices) == len(row.kept):
+            kept = tuple(subscripts[i] for i in row.kept)
+            self.emit(Store(row.buffer.name, kept, expr, self.span))
+            row.open = indices
+
+    def _load(self, value: Value, subscripts: tuple[Expr, ...], guard: Expr | None) -> Expr:
+        """A load; data-dependent subscripts are checked, and guarded against leaving their axis."""
+        loops = set(self.ranges)
+        for subscript, extent in zip(subscripts, value.type.shape, strict=True):
+            lets = {e.name for e in walk(subscript) if isinstance(e, Var)} - loops
+            lets &= frozenset().union(*(level.defines for level in self.levels))
+            if lets or any(isinstance(e, Load) for e in walk(subscript)):
+                guard = self._check(subscript, extent, guard)
+        return Load(value.name, subscripts, value.type.dtype, guard)
+
+    def _check(self, subscript: Expr, extent: Dim, guard: Expr | None) -> Expr:
+        """Emit a check that the subscript is on its axis; the guard that the load then needs."""
+        low, high = Binary("le", index(0), subscript), Binary("lt", subscript, from_dim(extent))
+        inside: Expr = Binary("and", low, high)
+        needed = inside if guard is None else Binary("or", Unary("not", guard), inside)
+        with self.at_home((needed,)):
+            key = ("check", needed)
+            if key not in self.levels[-1].memo:
+                self.levels[-1].memo[key] = inside
+                message = f"an index is outside its axis of size {extent}"
+                self.emit(Check(needed, message, self.span))
+        return inside if guard is None else Binary("and", guard, inside)
+
+    def _expand(
+        self,
+        expr: Expr,
+        environment: Mapping[str, Expr],
+        operands: Mapping[str, Value],
+        guard: Expr | None,
+        value: Value,
+    ) -> Expr:
+        """A formula's expression with its axes replaced, its loads and reductions done."""
+
+        def expand(e: Expr) -> Expr:
+            return self._expand(e, environment, operands, guard, value)
+
+        match expr:
+            case Var(name=name):
+                return environment.get(name, expr)
+            case Load(buffer=buffer, indices=indices, guard=own):
+                both = guard if own is None else _and(guard, self._unless_sure(expand(own)))
+                return self.read(operands[buffer], tuple(expand(i) for i in indices), both)
+            case Reduce():
+                return self._reduce(expr, environment, operands, guard, value)
+            case _:
+                new = map_children(expr, expand)
+                return simplify(new, self.ranges) if new.dtype == I64 else new
+
+    def _unless_sure(self, guard: Expr) -> Expr | None:
+        """None where the guard holds throughout the current loops."""
+        return None if always(guard, self.ranges) else guard
+
+    # ------------------------------------------------------------------ reductions
+
+    def _reduce(
+        self,
+        reduce: Reduce,
+        environment: Mapping[str, Expr],
+        operands: Mapping[str, Value],
+        guard: Expr | None,
+        value: Value,
+    ) -> Expr:
+        """An accumulator and its nest, at the innermost level; then a load of the accumulator."""
+        name = self.fresh(_plain(value.name))
+        if reduce.kind in ("argmax", "argmin"):
+            return self._arg_reduce(reduce, name, environment, operands, guard, value)
+        dtype = reduce.body.dtype
+        accumulator = Load(name, (), dtype)
+        self.emit(Alloc(Buffer(name, dtype, (), "register"), self.span))
+        self.emit(Store(name, (), identity(reduce.kind, dtype), self.span))
+        with ExitStack() as loops:
+            inner = self._reduction_loops(reduce, environment, loops)
+            own, term = self._term(reduce, inner, operands, guard, value)
+            if own is not None:
+                term = Select(own, term, identity(reduce.kind, dtype))
+            combined = Binary(COMBINE[reduce.kind], accumulator, term)
+            self.emit(Store(name, (), combined, self.span))
+        return accumulator
+
+    def _reduction_loops(
+        self, reduce: Reduce, environment: Mapping[str, Expr], loops: ExitStack
+    ) -> dict[str, Expr]:
+        inner = dict(environment)
+        for axis in reduce.axes:
+            inner[axis.name] = loops.enter_context(self.loop(self.fresh(axis.name), axis.extent))
+        return inner
+
+    def _term(
+        self,
+        reduce: Reduce,
+        environment: Mapping[str, Expr],
+        operands: Mapping[str, Value],
+        guard: Expr | None,
+        value: Value,
+    ) -> tuple[Expr | None, Expr]:
+        """The reduction's own guard, where it is not sure to hold, and the term."""
+        own = None
+        if reduce.guard is not None:
+            expanded = self._expand(reduce.guard, environment, operands, guard, value)
+            own = self._unless_sure(expanded)
+        term = self._expand(reduce.body, environment, operands, _and(guard, own), value)
+        return own, term
+
+    def _arg_reduce(
+        self,
+        reduce: Reduce,
+        name: str,
+        environment: Mapping[str, Expr],
+        operands: Mapping[str, Value],
+        guard: Expr | None,
+        value: Value,
+    ) -> Expr:
+        """The first position of the extreme value; NaN counts as more extreme than any number."""
+        dtype = reduce.body.dtype
+        kind = reduce.kind.removeprefix("arg")
+        best_name = self.fresh(f"{name}_best")
+        position, best = Load(name, (), I64), Load(best_name, (), dtype)
+        self.emit(Alloc(Buffer(best_name, dtype, (), "register"), self.span))
+        self.emit(Alloc(Buffer(name, I64, (), "register"), self.span))
+        self.emit(Store(best_name, (), identity(kind, dtype), self.span))
+        self.emit(Store(name, (), index(0), self.span))
+        with ExitStack() as loops:
+            inner = self._reduction_loops(reduce, environment, loops)
+            own, term = self._term(reduce, inner, operands, guard, value)
+            better: Expr = Binary("gt" if kind == "max" else "lt", term, best)
+            if dtype.is_float:
+                nan = Binary("and", Unary("is_nan", term), Unary("not", Unary("is_nan", best)))
+                better = Binary("or", better, nan)
+            if own is not None:
+                better = Binary("and", own, better)
+            chosen_name = self.fresh(f"{name}_better")
+            self.emit(Let(chosen_name, better, self.span))
+            chosen = Var(chosen_name, better.dtype)
+            at = inner[reduce.axes[0].name]
+            self.emit(Store(name, (), Select(chosen, at, position), self.span))
+            self.emit(Store(best_name, (), Select(chosen, term, best), self.span))
+        return position
+
+
+def _plain(name: str) -> str:
+    """A value's name as the name of a scalar: the last part of a path."""
+    return name.rsplit(".", 1)[-1]
+
+
+def _names(expr: Expr) -> frozenset[str]:
+    """Variables, and the register buffers that are loaded."""
+    return variables(expr) | {e.buffer for e in walk(expr) if isinstance(e, Load)}
+
+
+def _and(left: Expr | None, right: Expr | None) -> Expr | None:
+    if left is None or right is None:
+        return left if right is None else right
+    return left if left == right else Binary("and", left, right)
+
+
+def axis_names(op: Op | None, rank: int) -> list[str]:
+    """Names for the result's axes: those of its formula, where it has one."""
+    if op is not None:
+        formula = op.formulas()[0]
+        if len(formula.axes) == rank:
+            return [axis.name for axis in formula.axes]
+    return [f"i{i}" for i in range(rank)]

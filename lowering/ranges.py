@@ -1,0 +1,102 @@
+"""Index arithmetic under known ranges.
+
+In: a dim over loop indices, and each index's extent. Out: the same number, simpler:
+
+    (12*h + d) // 12   with d in 0..12   →   h
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stepwell.ir.scalar import Expr, as_dim, coefficient, from_dim
+from stepwell.ir.size import (
+    Dim,
+    Size,
+    apply,
+    floordiv,
+    mod,
+    provably_le,
+    substitute,
+    symbol,
+    symbols,
+)
+
+Ranges = Mapping[str, Dim]  # index name → extent: the index is at least 0 and below it
+
+
+def upper_bound(dim: Dim, ranges: Ranges) -> Dim | None:
+    """The largest value over the ranges; None where the sign of a coefficient is not known."""
+    for name in sorted(symbols(dim) & set(ranges)):
+        factor = coefficient(dim, name)
+        if factor is None:
+            return None
+        if provably_le(0, factor):
+            dim = substitute(dim, {name: ranges[name] - 1})
+        elif provably_le(factor, 0):
+            dim = substitute(dim, {name: 0})
+        else:
+            return None
+    return dim
+
+
+def lower_bound(dim: Dim, ranges: Ranges) -> Dim | None:
+    """The smallest value over the ranges; None where it is not known."""
+    bound = upper_bound(-dim, ranges)
+    return None if bound is None else -bound
+
+
+def within(dim: Dim, extent: Dim, ranges: Ranges) -> bool:
+    """Whether 0 <= dim < extent is provable (for ranges that are not empty)."""
+    low, high = lower_bound(dim, ranges), upper_bound(dim, ranges)
+    return (
+        low is not None
+        and high is not None
+        and provably_le(0, low)
+        and provably_le(high + 1, extent)
+    )
+
+
+def simplify_dim(dim: Dim, ranges: Ranges) -> Dim:
+    """Quotients and remainders resolved where the ranges decide them."""
+    if isinstance(dim, int):
+        return dim
+    result: Dim = 0
+    for monomial, factor in dim.terms:
+        term: Dim = factor
+        for atom in monomial:
+            term = term * (
+                symbol(atom.name)
+                if atom.function == "symbol"
+                else _simplify_function(atom.function, atom.left, atom.right, ranges)
+            )
+        result = result + term
+    return result
+
+
+def _simplify_function(function: str, left: Dim, right: Dim, ranges: Ranges) -> Dim:
+    left, right = simplify_dim(left, ranges), simplify_dim(right, ranges)
+    if function in ("floordiv", "mod"):
+        whole, rest = _split(left, right)
+        if within(rest, right, ranges):
+            return whole if function == "floordiv" else rest
+        return floordiv(left, right) if function == "floordiv" else mod(left, right)
+    return apply(function, left, right)
+
+
+def _split(left: Dim, right: Dim) -> tuple[Dim, Dim]:
+    """(q, s) with left == q*right + s."""
+    quotient = floordiv(left, right)
+    if isinstance(quotient, int):
+        return quotient, left - quotient * right
+    plain = [(m, c) for m, c in quotient.terms if not any(a.function == "floordiv" for a in m)]
+    if not plain:
+        return 0, left
+    whole: Dim = Size(tuple(plain)) if plain[0][0] or len(plain) > 1 else plain[0][1]
+    return whole, left - whole * right
+
+
+def simplify(expr: Expr, ranges: Ranges) -> Expr:
+    """An index expression simplified where it is integer arithmetic; else unchanged."""
+    dim = as_dim(expr)
+    return expr if dim is None else from_dim(simplify_dim(dim, ranges))
