@@ -1,0 +1,167 @@
+"""The machine that code is made for: what strategies and code generation may count on.
+
+    host()               this machine: LLVM's CPU and features, cache sizes, usable cores
+    named("x86-64-v3")   a machine by name, for `--target-cpu`
+    host().vector_bits   →   512 where AVX-512 is there, 256 with AVX2, else 128
+
+The detection reads LLVM, /sys and /proc, and falls back to cautious numbers where these are silent.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import llvmlite.binding as llvm
+from stepwell.ir.dtypes import DType
+
+
+@dataclass(frozen=True)
+class Target:
+    """A machine. Sizes are in bytes; `features` is LLVM's comma-separated string."""
+
+    name: str
+    triple: str
+    cpu: str
+    features: str
+    vector_bits: int
+    vector_registers: int
+    has_fma: bool
+    has_f16c: bool  # conversions between f16 and f32 in hardware
+    l1: int
+    l2: int
+    l3: int
+    line: int
+    cores: int
+
+    @property
+    def architecture(self) -> str:
+        """`x86_64`, `aarch64`, or another first part of the triple."""
+        return self.triple.split("-")[0]
+
+    def lanes(self, dtype: DType) -> int:
+        """How many numbers of `dtype` a vector register holds while computing."""
+        return max(1, self.vector_bits // (8 * dtype.compute.bytes))
+
+    def has(self, feature: str) -> bool:
+        return f"+{feature}" in self.features.split(",")
+
+
+class UnknownTarget(ValueError):
+    """No target has this name."""
+
+
+_V1 = ("64bit", "cmov", "cx8", "fxsr", "mmx", "sse", "sse2", "x87")
+_V2 = (*_V1, "cx16", "popcnt", "sahf", "sse3", "sse4.1", "sse4.2", "ssse3", "crc32")
+_V3 = (*_V2, "avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "xsave")
+_V4 = (*_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
+_LEVELS = {"x86-64": _V1, "x86-64-v2": _V2, "x86-64-v3": _V3, "x86-64-v4": _V4}
+_CPUS = {
+    **dict.fromkeys(("haswell", "broadwell", "skylake", "znver1", "znver2", "znver3"), "x86-64-v3"),
+    **dict.fromkeys(("skylake-avx512", "icelake-server", "sapphirerapids"), "x86-64-v4"),
+    **dict.fromkeys(("znver4", "znver5"), "x86-64-v4"),
+}
+_ARM = ("aarch64", "neoverse-n1", "neoverse-v1", "neoverse-v2")
+NAMES = ("native", *_LEVELS, *_CPUS, *_ARM)
+
+_CACHES = (32 << 10, 512 << 10, 8 << 20)  # cautious sizes of a machine known only by name
+
+
+@cache
+def host() -> Target:
+    """This machine."""
+    triple = str(llvm.get_process_triple())
+    available = llvm.get_host_cpu_features()
+    # LLVM's AMX and AVX10 spellings change between versions and nothing here uses them.
+    on = [f for f, yes in available.items() if yes and not f.startswith(("amx", "avx10"))]
+    l1, l2, l3 = _cache_sizes()
+    return _target(
+        "native", triple, str(llvm.get_host_cpu_name()), tuple(sorted(on)),
+        (l1, l2, l3), _line_size(), available_cores(),
+    )  # fmt: skip
+
+
+def named(name: str) -> Target:
+    """The target called `name`, one of `NAMES`; raises UnknownTarget with the names."""
+    if name == "native":
+        return host()
+    system = "-".join(str(llvm.get_default_triple()).split("-")[1:]) or "unknown-linux-gnu"
+    if name in _ARM:
+        cpu = "generic" if name == "aarch64" else name
+        triple, features = f"aarch64-{system}", ("neon", "fp-armv8")
+    elif name in _LEVELS or name in _CPUS:
+        cpu, triple = name, f"x86_64-{system}"
+        features = _LEVELS[name if name in _LEVELS else _CPUS[name]]
+    else:
+        raise UnknownTarget(f"no target is called {name!r}; there are {', '.join(NAMES)}")
+    return _target(name, triple, cpu, features, _CACHES, 64, available_cores())
+
+
+def _target(
+    name: str, triple: str, cpu: str, features: tuple[str, ...],
+    caches: tuple[int, int, int], line: int, cores: int,
+) -> Target:  # fmt: skip
+    arm = triple.startswith(("aarch64", "arm64"))
+    wide = {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= set(features)
+    return Target(
+        name=name,
+        triple=triple,
+        cpu=cpu,
+        features=",".join(f"+{feature}" for feature in features),
+        vector_bits=512 if wide else 256 if "avx2" in features else 128,
+        vector_registers=32 if wide or arm else 16,
+        has_fma=arm or "fma" in features,
+        has_f16c=arm or "f16c" in features,
+        l1=caches[0],
+        l2=caches[1],
+        l3=caches[2],
+        line=line,
+        cores=cores,
+    )
+
+
+def available_cores() -> int:
+    """Cores this process may use: the affinity mask, and the control group's quota."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    quota = _read("/sys/fs/cgroup/cpu.max").split()
+    if len(quota) == 2 and quota[0].isdigit() and int(quota[1]) > 0:
+        cores = min(cores, max(1, int(quota[0]) // int(quota[1])))
+    return cores
+
+
+def cpu_model() -> str:
+    """The CPU's name for people, from /proc/cpuinfo; else what Python knows."""
+    for line in _read("/proc/cpuinfo").splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _read(path: str | Path) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+def _cache_sizes() -> tuple[int, int, int]:
+    """Bytes of the data caches of levels 1, 2 and 3."""
+    sizes = dict(enumerate(_CACHES, start=1))
+    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        level, kind = _read(folder / "level").strip(), _read(folder / "type").strip()
+        size = _read(folder / "size").strip()
+        if kind in ("Data", "Unified") and level.isdigit() and size[:-1].isdigit():
+            unit = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(size[-1], 1)
+            sizes[int(level)] = int(size[:-1]) * unit
+    return sizes[1], sizes[2], sizes[3]
+
+
+def _line_size() -> int:
+    text = _read("/sys/devices/system/cpu/cpu0/cache/index0/coherency_line_size").strip()
+    return int(text) if text.isdigit() and int(text) else 64
