@@ -1,0 +1,137 @@
+"""The command line: `stepwell COMMAND …`.
+
+In: arguments. Out: text on stdout, diagnostics on stderr, files, and an exit code:
+
+    0  fine
+    1  the program is at fault (diagnostics were printed)
+    2  the command line is, or what it names
+    3  a bug in Stepwell
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from stepwell.ir.diagnostics import InputError, InternalError, UserError, VerifyError
+
+from stepwell import terminal
+from stepwell.cli import build, cache, check, doctor, emit, explain, inspect, opt, run
+from stepwell.cli.arguments import CommandError
+from stepwell.reproducer import write_reproducer
+
+COMMANDS: dict[str, ModuleType] = {
+    "check": check,
+    "run": run,
+    "build": build,
+    "emit": emit,
+    "opt": opt,
+    "inspect": inspect,
+    "explain": explain,
+    "cache": cache,
+    "doctor": doctor,
+}
+
+DESCRIPTION = """\
+A compiler for tensor models: from a small language to native code, every step visible.
+
+  check a program, run it, build a library from it, or look at it on any step of the way down."""
+
+ENVIRONMENT = """\
+environment:
+  STEPWELL_DEBUG=1..5   say more on stderr; each level adds to the one before:
+                        1 kernels, 2 times of passes, 3 the IR after each pass that
+                        changed it, 4 LLVM IR, 5 assembly
+  STEPWELL_CACHE_DIR    where compiled programs are kept (else the XDG cache folder)
+  NO_COLOR              no colours, even on a terminal
+
+exit codes: 0 fine, 1 the program is at fault, 2 the command line is, 3 a bug in Stepwell"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="stepwell", description=DESCRIPTION, epilog=ENVIRONMENT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    top.add_argument("--version", action="store_true", help="print the version")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, module in COMMANDS.items():
+        sub = commands.add_parser(
+            name, help=module.HELP, description=module.DESCRIPTION,
+            epilog=f"example:\n{_indented(module.EXAMPLE)}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        module.add_arguments(sub)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    try:
+        code = _main(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader went away: nobody is there to tell. Keep the interpreter's last flush quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return 130
+    return code
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    top = parser()
+    try:
+        args = top.parse_args(argv)
+    except SystemExit as stop:  # argparse has printed its message
+        return stop.code if isinstance(stop.code, int) else 2
+    if args.version:
+        from stepwell.version import VERSION
+
+        print(f"stepwell {VERSION}")
+        return 0
+    if args.command is None:
+        top.print_help()
+        return 2
+    try:
+        code: int = COMMANDS[args.command].run(args)
+    except (KeyboardInterrupt, BrokenPipeError):
+        raise
+    except Exception as error:
+        return report(error, bool(getattr(args, "json", False)))
+    return code
+
+
+def report(error: Exception, as_json: bool = False) -> int:
+    """Say what went wrong, as an error of its kind is said; the exit code."""
+    match error:
+        case UserError():
+            if as_json:
+                print(json.dumps([item.as_json() for item in error.diagnostics], indent=2))
+            else:
+                terminal.print_diagnostics(error)
+            return 1
+        case VerifyError():
+            terminal.print_error(str(error))
+            return 1
+        case CommandError() | InputError():
+            terminal.print_error(str(error))
+            return 2
+        case OSError(filename=str() | bytes()):
+            terminal.print_error(f"{error.filename}: {error.strerror}")
+            return 2
+        case MemoryError():
+            terminal.print_error(f"out of memory: {error}".rstrip(": "))
+            return 1
+    terminal.print_error(write_reproducer(error))
+    return 3
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())

@@ -1,0 +1,112 @@
+"""Arguments that several commands share, and how inputs are named on the command line.
+
+    --input image=digits.npz:test_image     one array of an .npz
+    --input x=x.npy                         an .npy
+    --input rate=0.2                        a number
+"""
+
+from __future__ import annotations
+
+import argparse
+import zipfile
+from typing import Any
+
+import numpy as np
+from stepwell.ir.diagnostics import InputError
+
+from stepwell.arrays import Array
+from stepwell.suggestions import did_you_mean, listed
+
+
+class CommandError(Exception):
+    """The command line is at fault: exit code 2."""
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", "-m", metavar="M", help="which model; not needed if there is one")
+
+
+def add_compilation(parser: argparse.ArgumentParser) -> None:
+    """What changes the code that is made."""
+    parser.add_argument("--target-cpu", metavar="CPU", help="compile for another processor")
+    parser.add_argument("--fast-math", action="store_true", help="allow rules that hold for reals")
+    parser.add_argument(
+        "--check-each-pass", action="store_true",
+        help="after every pass parse the text back, verify, and run before and after",
+    )  # fmt: skip
+
+
+def add_dump(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dump", metavar="DIR", help="write every stage and every changed pass as numbered files"
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="diagnostics as JSON, for tools")
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weights", "-w", metavar="W", help="a .safetensors or .npz file")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the initialisers, where there are no weights"
+    )
+
+
+def read_inputs(items: list[str]) -> dict[str, Any]:
+    """`name=value` arguments as arrays and numbers. CommandError or InputError."""
+    inputs: dict[str, Any] = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not equals or not name or not value:
+            raise CommandError(f"--input {item}: write name=x.npy or name=file.npz:key")
+        if name in inputs:
+            raise CommandError(f"--input {name} is given twice")
+        inputs[name] = _read_input(name, value)
+    return inputs
+
+
+def _read_input(name: str, value: str) -> Array | float | int | bool:
+    number = _number(value)
+    if number is not None:
+        return number
+    path, _, key = value.rpartition(":") if ".npz:" in value else (value, "", "")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"input `{name}`: no file {path}") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"input `{name}`: can't read {path}: {error}") from None
+    if isinstance(loaded, np.ndarray):
+        return loaded
+    with loaded:
+        return _pick(name, path, key, loaded)
+
+
+def _pick(name: str, path: str, key: str, arrays: Any) -> Array:
+    keys = list(arrays.keys())
+    if not key:
+        key = name if name in keys else keys[0] if len(keys) == 1 else ""
+    if not key:
+        raise InputError(
+            f"input `{name}`: {path} holds {listed(keys)}; choose one: {name}={path}:{keys[0]}"
+        )
+    if key not in keys:
+        hint = did_you_mean(key, keys)
+        raise InputError(f"input `{name}`: {path} has no array `{key}`{hint}")
+    try:
+        array: Array = arrays[key]
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"input `{name}`: can't read {path}: {error}") from None
+    return array
+
+
+def _number(text: str) -> float | int | bool | None:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return None

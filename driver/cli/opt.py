@@ -1,0 +1,44 @@
+"""`stepwell opt`: run named passes on an IR text."""
+
+from __future__ import annotations
+
+import argparse
+
+from stepwell.cli.arguments import CommandError, add_json
+from stepwell.compilation import apply_passes
+from stepwell.debug import Trace
+from stepwell.files import write_file
+from stepwell.source import read_source
+from stepwell.terminal import print_text
+
+HELP = "run named passes on an IR text"
+DESCRIPTION = """\
+Read graph IR or loop IR (told apart by their content, whatever the file is called), run
+passes in order, verify, and print. `--passes ''` only reads, verifies and prints."""
+EXAMPLE = """\
+stepwell emit examples/digits/mlp.well --model mlp --stage graph -o mlp.graph
+stepwell opt mlp.graph --passes 'canonicalize,cse,fuse'"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="IR text")
+    parser.add_argument("--passes", default="", metavar="P", help="names, options in parentheses")
+    parser.add_argument("--check-each-pass", action="store_true", help="compare before and after")
+    parser.add_argument("--output", "-o", metavar="F", help="write here, not to stdout")
+    parser.add_argument("--list", action="store_true", help="print the passes there are")
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    source = read_source(args.file)
+    if source.kind == "well":
+        raise CommandError(
+            f"{args.file} is a program, not IR; write its IR with "
+            f"`stepwell emit {args.file} --stage graph -o FILE`"
+        )
+    text = apply_passes(source, args.passes, Trace.start(), args.check_each_pass)
+    if args.output:
+        write_file(args.output, text.rstrip("\n") + "\n")
+    else:
+        print_text(text)
+    return 0

@@ -1,0 +1,36 @@
+"""Versions: of Stepwell, of what it stands on, and a hash of its own sources for the cache's keys."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+try:
+    VERSION = version("stepwell")
+except PackageNotFoundError:
+    VERSION = "unknown"
+
+_PARTS = (".py", ".lark", ".well")
+
+
+@lru_cache(maxsize=1)
+def compiler_digest() -> str:
+    """A hash of every file of the compiler and of the versions that change its output."""
+    import llvmlite
+    import numpy as np
+
+    hasher = hashlib.sha256(f"{VERSION} {llvmlite.__version__} {np.__version__}".encode())
+    for folder in _folders():
+        for path in sorted(p for p in folder.rglob("*") if p.suffix in _PARTS):
+            hasher.update(str(path.relative_to(folder)).encode() + b"\0")
+            hasher.update(path.read_bytes() + b"\0")
+    return hasher.hexdigest()
+
+
+def _folders() -> list[Path]:
+    from stepwell import codegen, frontend, ir, lowering
+
+    files = [Path(__file__), *(Path(str(p.__file__)) for p in (ir, frontend, lowering, codegen))]
+    return [file.parent for file in files]
