@@ -1,0 +1,65 @@
+"""`stepwell doctor`: what Stepwell finds on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from stepwell.cache import DiskCache
+from stepwell.cli.cache import megabytes
+from stepwell.version import VERSION
+
+HELP = "print what Stepwell finds on this machine"
+DESCRIPTION = """\
+Print the processor and its vectors, caches, cores, the linker and versions: what a report of
+a bug should contain. Exit code 1 if something that Stepwell needs is missing."""
+EXAMPLE = "stepwell doctor"
+
+_PACKAGES = ("llvmlite", "numpy", "lark", "ml_dtypes", "safetensors", "rich")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """None."""
+
+
+def run(args: argparse.Namespace) -> int:
+    import llvmlite.binding as llvm
+    from stepwell.codegen.link import find_linker
+    from stepwell.ir.target import cpu_model, host
+
+    target = host()
+    linker = find_linker()
+    cache = DiskCache.default()
+    rows = [
+        ("stepwell", VERSION),
+        ("python", f"{platform.python_version()} on {platform.platform()}"),
+        *((name, _version(name)) for name in _PACKAGES),
+        ("llvm", ".".join(map(str, llvm.llvm_version_info))),
+        ("processor", f"{cpu_model()} ({target.cpu}, {target.triple})"),
+        ("vectors", f"{target.vector_bits} bits, {target.vector_registers} registers{_fma(target)}"),
+        ("caches", f"L1 {_kib(target.l1)}, L2 {_kib(target.l2)}, L3 {_kib(target.l3)}"),
+        ("cores", f"{target.cores} usable of {os.cpu_count()}"),
+        ("linker", " ".join(linker) if linker else "none: install a C compiler, or ziglang"),
+        ("cache", f"{cache.folder}, {megabytes(sum(size for _, size, _ in cache.entries()))}"),
+    ]
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        print(f"{name:{width}}  {text}")
+    return 0 if all(text != "missing" for _, text in rows) else 1
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"
+
+
+def _kib(size: int) -> str:
+    return f"{size >> 20} MiB" if size >= 1 << 20 and size % (1 << 20) == 0 else f"{size >> 10} KiB"
+
+
+def _fma(target: object) -> str:
+    return ", fused multiply-add" if getattr(target, "has_fma", False) else ""
