@@ -1,0 +1,292 @@
+"""Fuse: partition a graph into kernels, each of which becomes one loop nest.
+
+In: a graph of operators. Out: a graph of `kernel` ops (and array constants) that hold them.
+
+    %h = contract(%x, %w) {spec = "ik,kj->ij"}        %r = kernel(%x, %w, %b)
+    %c = broadcast(%b) {shape = [N, 10], …}               {name = "matmul_add_relu",
+    %s = add(%h, %c)                             →         family = "contraction"} {
+    %z = constant {value = 0.0, shape = [N, 10], …}       …the five ops…
+    %r = max(%s, %z)                                  }
+
+Ops are placed last first. A value goes into the kernels of its readers where that is legal and no
+dearer than a round trip through memory; else it is one more result of a reader's kernel where it
+is read at its own element there; else it starts a kernel of its own.
+
+- *pointwise*: reduction-free ops. Each is computed where it is read, so broadcasts, reshapes,
+  slices and other views cost nothing, and cheap values may be computed in several kernels.
+- *reduction*: reductions whose results are read along the rows of the kernel's results, with all
+  they are computed from and all that is computed from them: softmax, layer norm.
+- *contraction*, *window*: one (windowed) contraction or pooling, read at the result's own element
+  by what follows it; cheap reduction-free values in front.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from stepwell.ir.graph.core import Graph, Op, Value
+from stepwell.lowering.fusion_group import Group, nominal
+from stepwell.lowering.fusion_kinds import ANCHORS, REDUCING, Kinds
+from stepwell.lowering.kernel_region import kernel_op
+
+_MEMORY = 8  # simple operations per element that one load or store through memory is worth
+_CALL = 500  # simple operations that one more kernel is worth
+_PROLOGUE = 4  # simple operations per element allowed where a contraction packs its operands
+_READS = 32  # different places of a value that one kernel may read and still compute it there
+
+
+_WELCOME = {
+    "reduction": "read along the kernel's own rows",
+    "contraction": "what follows it reads each of its elements once",
+    "window": "what follows it reads each of its elements once",
+}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a value is computed inside a kernel that reads it, and why not if it is not."""
+
+    value: str
+    kernel: str
+    fused: bool
+    reason: str
+
+    def __str__(self) -> str:
+        verb = "is fused into" if self.fused else "is not fused into"
+        return f"%{self.value} {verb} {self.kernel}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Fuse:
+    """Partition into kernels. See the module's docstring for a before and an after."""
+
+    name: ClassVar[str] = "fuse"
+
+    def run(self, graph: Graph) -> Graph:
+        if any(op.name == "kernel" for op in graph.ops):
+            return graph
+        return _Partition(graph).kernels()
+
+
+def explain(graph: Graph) -> list[Decision]:
+    """Why each value is where `fuse` puts it: one decision per value and reading kernel."""
+    return _Partition(graph).decisions()
+
+
+class _Partition:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.kinds = Kinds(graph)
+        self.index = {op: i for i, op in enumerate(graph.ops)}
+        self.groups: list[Group] = []
+        self.loose: list[Op] = []  # array constants, and what has no formula
+        self.needed = {value for _, value in graph.results}
+        self.notes: list[tuple[Value, Group, bool, str]] = []
+        for op in reversed(graph.ops):
+            self._place(op)
+
+    # ------------------------------------------------------------------ placing one op
+
+    def _place(self, op: Op) -> None:
+        if op not in self.kinds:
+            self.loose.append(op)
+            self.needed.update(op.operands)
+            return
+        value = op.result
+        readers = [group for group in self.groups if value in group.reads]
+        if not readers and value not in self.needed:
+            return
+        refusals = {group.number: self._refusal(op, group, readers) for group in readers}
+        legal = [group for group in readers if refusals[group.number] is None]
+        if self.kinds[op] == "view":
+            for group in legal:
+                self._join(op, group, "it only moves or makes values")
+            readers = [group for group in readers if group not in legal]
+            legal = []
+        elif self.kinds[op] not in REDUCING and len(legal) == len(readers):
+            why = self._too_dear(op, readers)
+            if why is None and value not in self.needed and readers:
+                for group in readers:
+                    self._join(op, group, "cheaper than a round trip through memory")
+                return
+            refusals = {group.number: why or "it is a result of the graph" for group in readers}
+        elif len(readers) == 1 and legal and value not in self.needed:
+            self._join(op, legal[0], _WELCOME[self.kinds[op]])
+            return
+        if readers or value in self.needed:
+            self._materialise(op, readers, legal, refusals)
+
+    def _join(self, op: Op, group: Group, reason: str) -> None:
+        group.add(op, self.kinds.formula(op), self.kinds[op])
+        self.notes.append((op.result, group, True, reason))
+
+    def _materialise(
+        self, op: Op, readers: list[Group], legal: list[Group], refusals: dict[int, str | None]
+    ) -> None:
+        """Give the value memory: as one more result of a kernel that reads it, or of its own."""
+        home = next((group for group in legal if self._extra_result(op, group, readers)), None)
+        for group in readers:
+            if group is not home:
+                reason = refusals[group.number] or "several kernels read it"
+                self.notes.append((op.result, group, False, reason))
+        if home is not None:
+            home.results.append(op.result)
+            self._join(op, home, "read there at its own element, and stored for others")
+            return
+        group = Group(len(self.groups))
+        self.groups.append(group)
+        group.start(op.result)
+        group.add(op, self.kinds.formula(op), self.kinds[op])
+
+    def _extra_result(self, op: Op, group: Group, readers: list[Group]) -> bool:
+        value = op.result
+        return (
+            value.type.shape == group.results[0].type.shape
+            and group.identity_read(value)
+            and not any(self._reaches(other, group) for other in readers if other is not group)
+        )
+
+    def _reaches(self, source: Group, target: Group) -> bool:
+        """Whether the target depends on a result of the source."""
+        homes = {value: group for group in self.groups for value in group.results}
+        seen: set[int] = set()
+        stack = [target]
+        while stack:
+            group = stack.pop()
+            if group is source:
+                return True
+            if group.number in seen:
+                continue
+            seen.add(group.number)
+            outside = [v for v in group.reads if v not in group.members and v in homes]
+            stack.extend(homes[v] for v in outside)
+        return False
+
+    # ------------------------------------------------------------------ what is legal
+
+    def _refusal(self, op: Op, group: Group, readers: list[Group]) -> str | None:
+        """Why the op may not be computed in the group; None where it may."""
+        if self.kinds[op] in REDUCING:
+            return self._reduction_refusal(op, group)
+        value = op.result
+        reads = group.reads[value]
+        if len(reads) > _READS:
+            return f"it is read at {len(reads)} different places"
+        anchor = self.kinds.anchor(value)
+        if anchor is not None and self.kinds[op] != "view" and group.family != "pointwise":
+            return f"it ends what follows %{anchor.name}"
+        for read in reads:
+            if read.stage.family == "contraction":
+                inner = group.members[read.stage.value]
+                why = self._prologue_refusal(op, inner, len(reads) * len(readers))
+                if why is not None:
+                    return why
+        return None
+
+    def _prologue_refusal(self, op: Op, contraction: Op, reads: int) -> str | None:
+        """Why the op may not be computed where a contraction packs its operands."""
+        packs = contraction.name == "contract"
+        if self.kinds[op] == "view":
+            joins = op.name in ("reshape", "concat") and not packs
+            return "a convolution reads plain subscripts only" if joins else None
+        if not packs:
+            return "a convolution reads each element many times"
+        if self.kinds.cost(op) > _PROLOGUE:
+            return "too much arithmetic for where a contraction packs its operands"
+        if reads > 1:
+            return "a contraction and others read it"
+        if self.kinds.computed(op.result):
+            return "it ends the kernel that computes it"
+        return None
+
+    def _reduction_refusal(self, op: Op, group: Group) -> str | None:
+        value = op.result
+        kind = self.kinds[op]
+        where: set[tuple[str | None, ...]] = set()
+        for read in group.reads[value]:
+            plain = read.plain(value.type.shape)
+            if plain is None:
+                return "the kernel does not read it along its own rows"
+            where.add(tuple(None if a is None else read.stage.to_root.get(a) for a in plain))
+        if len(where) != 1:
+            return "the kernel reads it along different rows"
+        rows = frozenset(axis for axis in where.pop() if axis is not None)
+        if kind == "reduction":
+            if group.family not in ("pointwise", "reduction"):
+                return f"the kernel is a {group.family}"
+            return None if group.rows in (None, rows) else "the kernel has other rows"
+        if group.family != "pointwise":
+            return f"the kernel has a {group.family} already"
+        own = {name for name, extent in group.root.axes if extent != 1}
+        return None if rows == own else "the kernel's results are not its elements"
+
+    # ------------------------------------------------------------------ what is worth it
+
+    def _too_dear(self, op: Op, readers: list[Group]) -> str | None:
+        """Why computing the value in all its readers costs more than storing it; None if not."""
+        if self.kinds.anchor(op.result) is not None and len(readers) > 1:
+            return "several kernels read the end of what follows a contraction"
+        arithmetic, loaded = self.kinds.cost(op), self.kinds.loads(op)
+        elements = nominal(op.result.type.elements)
+        inlined = 0
+        stored = elements * (arithmetic + _MEMORY * loaded + _MEMORY) + _CALL
+        for group in readers:
+            hoists = self.kinds.anchor(group.results[0]) is None and group.family not in ANCHORS
+            counts = [r.stage.evaluations(r.subscripts, hoists) for r in group.reads[op.result]]
+            most = max(counts, default=0)
+            inlined += sum(counts) * (arithmetic + loaded)
+            inlined += min(most, elements) * (_MEMORY - 1) * loaded
+            stored += _MEMORY * min(most, elements)
+        if inlined <= stored or op.result.type.rank == 0:
+            return None
+        return "computing it anew costs more than a round trip through memory"
+
+    # ------------------------------------------------------------------ the new graph
+
+    def kernels(self) -> Graph:
+        return replace(self.graph, ops=tuple(self._ordered(self._items())))
+
+    def _items(self) -> Iterator[Op]:
+        parameters = frozenset(parameter.value for parameter in self.graph.parameters)
+        yield from self.loose
+        for group in self.groups:
+            ops = sorted(group.members.values(), key=self.index.__getitem__)
+            results = [v for op in ops for v in op.results if v in group.results]
+            yield kernel_op(ops, results, parameters, group.family, self.graph.sizes)
+
+    def _ordered(self, items: Iterator[Op]) -> Iterator[Op]:
+        """Producers first; where that leaves a choice, in the order of the source."""
+        position = {value: i for op, i in self.index.items() for value in op.results}
+        ops = list(items)
+        producers = {value: op for op in ops for value in op.results}
+        waiting: dict[Value, list[int]] = {}
+        missing = [0] * len(ops)
+        for i, op in enumerate(ops):
+            for value in set(op.operands) & producers.keys():
+                waiting.setdefault(value, []).append(i)
+                missing[i] += 1
+        rank = [max(position[value] for value in op.results) for op in ops]
+        ready = [(rank[i], i) for i in range(len(ops)) if not missing[i]]
+        heapq.heapify(ready)
+        while ready:
+            _, i = heapq.heappop(ready)
+            yield ops[i]
+            for value in ops[i].results:
+                for j in waiting.get(value, ()):
+                    missing[j] -= 1
+                    if not missing[j]:
+                        heapq.heappush(ready, (rank[j], j))
+
+    def decisions(self) -> list[Decision]:
+        names = {op.results[-1]: op.attributes["name"] for op in self._items() if op.regions}
+        by_group = {
+            group.number: next(names[v] for v in group.results if v in names)
+            for group in self.groups
+        }
+        return [
+            Decision(value.name, by_group[group.number], fused, reason)
+            for value, group, fused, reason in reversed(self.notes)
+        ]

@@ -1,0 +1,164 @@
+"""What fusion knows of each op before it places any: its kind, its cost, what it ends.
+
+In: a graph. Out, per op: its kind
+
+    view         moves or makes values: broadcast, reshape, transpose, slice, constant, iota, …
+    pointwise    any other reduction-free formula
+    reduction    a sum, maximum, … of rows
+    contraction  a sum of products in which each factor is used again: contract, conv, einsum
+    window       a reduction of windows: pooling, depthwise convolution, a stencil's sum
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from stepwell.ir.graph.core import Graph, Op, Value
+from stepwell.ir.scalar import (
+    Binary,
+    Cast,
+    Expr,
+    Formula,
+    Load,
+    Reduce,
+    Var,
+    loads,
+    operations,
+    variables,
+    walk,
+)
+
+VIEWS = frozenset(
+    {
+        *("constant", "iota", "dim", "broadcast", "reshape"),
+        *("transpose", "slice", "reverse", "pad", "cast"),
+    }
+)
+ANCHORS = ("contraction", "window")  # what an epilogue follows
+REDUCING = ("reduction", *ANCHORS)
+
+
+class Kinds:
+    """Kinds of a graph's ops; an op without one (array data, no formula) is not in here."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._formulas: dict[Op, Formula] = {}
+        self._kinds: dict[Op, str] = {}
+        self._anchors: dict[Value, Value] = {}
+        self._computed: set[Value] = set()
+        outputs = {value for _, value in graph.results}
+        for op in graph.ops:
+            formulas = () if _is_data(op) else op.formulas()
+            if len(formulas) == 1:
+                self._formulas[op] = formulas[0]
+                self._kinds[op] = _kind(op, formulas[0])
+        uses = graph.uses()
+        followed = {
+            value: value not in outputs and all(self._follows(op, value) for op in ops)
+            for value, ops in uses.items()
+        }
+        for op, kind in self._kinds.items():
+            if kind in REDUCING or any(value in self._computed for value in op.operands):
+                self._computed.add(op.result)
+            if kind in ANCHORS:
+                self._anchors[op.result] = op.result
+                continue
+            for value in op.operands:
+                if kind != "reduction" and value in self._anchors and followed[value]:
+                    self._anchors[op.result] = self._anchors[value]
+
+    def __contains__(self, op: Op) -> bool:
+        return op in self._kinds
+
+    def __getitem__(self, op: Op) -> str:
+        return self._kinds[op]
+
+    def formula(self, op: Op) -> Formula:
+        return self._formulas[op]
+
+    def cost(self, op: Op) -> int:
+        """Simple operations per element."""
+        return operations(self._formulas[op].value)
+
+    def loads(self, op: Op) -> int:
+        """Elements read per element."""
+        return len(set(loads(self._formulas[op].value)))
+
+    def anchor(self, value: Value) -> Value | None:
+        """The contraction or window reduction that the value is an epilogue of: from it to the
+        value, every op reads at its own element and nothing else needs what is between."""
+        return self._anchors.get(value)
+
+    def computed(self, value: Value) -> bool:
+        """Whether a reduction or contraction is somewhere above the value."""
+        return value in self._computed
+
+    def _follows(self, op: Op, value: Value) -> bool:
+        """Whether a reduction-free op reads the value only at its own element."""
+        if self._kinds.get(op) not in ("view", "pointwise"):
+            return False
+        formula = self._formulas[op]
+        names = op.definition.operand_names(len(op.operands))
+        own = {name for name, v in zip(names, op.operands, strict=True) if v == value}
+        axes = {axis.name for axis in formula.axes if axis.extent != 1}
+        for load in loads(formula.value):
+            if load.buffer in own:
+                plain = {index.name for index in load.indices if isinstance(index, Var)}
+                if not axes <= plain:
+                    return False
+        return True
+
+
+def _is_data(op: Op) -> bool:
+    return op.name == "constant" and isinstance(op.attributes["value"], np.ndarray)
+
+
+def _kind(op: Op, formula: Formula) -> str:
+    if not isinstance(formula.value, Reduce):
+        return "view" if op.name in VIEWS else "pointwise"
+    if op.name in ("window_max", "window_sum"):
+        return "window"
+    if op.name == "conv" and _depthwise(op):
+        return "window"
+    return "contraction" if op.name == "conv" else _reduction_kind(formula, formula.value)
+
+
+def _depthwise(op: Op) -> bool:
+    return op.attributes["groups"] != 1 and op.operands[1].type.shape[1] == 1
+
+
+def _reduction_kind(formula: Formula, reduce: Reduce) -> str:
+    """A contraction is a sum of products, each factor without some index of the result; a window
+    mixes an index of the result with a reduced one in a subscript."""
+    axes = {axis.name for axis in formula.axes if axis.extent != 1}
+    factors = _factors(reduce.body)
+    products = reduce.kind == "sum" and factors and reduce.body.dtype.is_float
+    if products and all(axes - _used(factor) for factor in factors):
+        return "contraction"
+    reduced = {axis.name for axis in reduce.axes}
+    for load in loads(reduce.body):
+        for subscript in load.indices:
+            used = variables(subscript)
+            if used & reduced and used & axes:
+                return "window"
+    return "reduction"
+
+
+def _factors(body: Expr) -> tuple[Load, ...]:
+    """The two loads of a product, casts aside; nothing for any other body."""
+    match body:
+        case Cast(x=x):
+            return _factors(x)
+        case Binary(op="mul", x=x, y=y):
+            found = tuple(_plain_load(e) for e in (x, y))
+            return tuple(load for load in found if load) if all(found) else ()
+    return ()
+
+
+def _plain_load(expr: Expr) -> Load | None:
+    while isinstance(expr, Cast):
+        expr = expr.x
+    return expr if isinstance(expr, Load) else None
+
+
+def _used(load: Load) -> frozenset[str]:
+    return frozenset(e.name for index in load.indices for e in walk(index) if isinstance(e, Var))
