@@ -6,6 +6,7 @@ bf16 are storage formats: a kernel computes in `dtype.compute` (f32) and rounds 
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -53,6 +54,16 @@ class DType:
     def compute(self) -> DType:
         """The dtype in which kernels do arithmetic on this one."""
         return F32 if self.is_float and self.bits == 16 else self
+
+    def plain(self, value: Any) -> float | int | bool:
+        """`value` as a Python number; a float rounded to this dtype."""
+        if self.is_bool:
+            return bool(value)
+        if self.is_int:
+            return int(value)
+        if self.bits == 32:
+            return ctypes.c_float(value).value
+        return float(value) if self.bits == 64 else float(self.numpy.type(value))
 
     @property
     def lowest(self) -> float | int | bool:

@@ -45,8 +45,13 @@ COST |= {"rsqrt": 6, "floordiv": 10, "mod": 10}
 
 @dataclass(frozen=True)
 class Const:
+    """A number, kept as the plain Python value that `dtype` can hold: 0.1 in f32 is rounded."""
+
     value: float | int | bool
     dtype: DType
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", self.dtype.plain(self.value))
 
     # 0.0 == -0.0 and nan != nan would make equality of programs wrong: compare by text.
     def __eq__(self, other: object) -> bool:
