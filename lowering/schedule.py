@@ -1,0 +1,33 @@
+"""The pass `schedule`: naive nests to scheduled ones, each by the strategy of its family.
+
+for i { for j { acc[] = 0.0; for k { acc[] = acc[] + x[i, k] * w[k, j] }; y[i, j] = acc[] } }
+  →  packed panels, a register tile of vectors, masked edges   (see strategies/contraction.py)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from stepwell.ir.loop.core import Kernel, Program
+from stepwell.ir.target import Target, host, named
+from stepwell.lowering.strategies.contraction import schedule_contraction
+from stepwell.lowering.strategies.loops import schedule_loops
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Schedule every kernel for a target: "native", or a name such as "x86-64-v3"."""
+
+    target: str = "native"
+    name = "schedule"
+    kind = "loop"
+
+    def run(self, program: Program) -> Program:
+        machine = host() if self.target == "native" else named(self.target)
+        kernels = tuple(schedule_kernel(kernel, machine) for kernel in program.kernels)
+        return replace(program, kernels=kernels)
+
+
+def schedule_kernel(kernel: Kernel, target: Target) -> Kernel:
+    """The kernel, scheduled: a packed product where it is one, else vector loops."""
+    return schedule_contraction(kernel, target) or schedule_loops(kernel, target)

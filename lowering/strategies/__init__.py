@@ -1,0 +1,1 @@
+"""Strategies: for each kernel family, which transformations to apply, chosen from the target."""

@@ -1,0 +1,242 @@
+"""Everything that is not a packed contraction: vectors along the contiguous axis, masked tails.
+
+In: a naive nest. Out: the same nest with vector loops, in one of two ways:
+
+- *inward*: each innermost loop becomes vectors along its own axis. A reduction gets lanes of
+  partial results, combined at the end; a loop over result elements is split, its tail masked. So
+  are element-wise kernels, and softmax or layer norm over the last axis.
+- *across*: the result's last axis is split into lanes, which are pushed inward past the reductions:
+  each lane computes its own result. So are pooling, depthwise convolution, sums over leading axes.
+
+The cheaper one is taken: the one whose loads are contiguous more often.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+from stepwell.ir.dtypes import I64, DType
+from stepwell.ir.loop.analysis import (
+    expressions_of,
+    kernel_buffers,
+    loads_of,
+    register_names,
+    stores_of,
+)
+from stepwell.ir.loop.core import Block, Check, For, If, Kernel, Let, Store, statements
+from stepwell.ir.scalar import Expr, Var, as_dim, coefficient, walk
+from stepwell.ir.size import Dim, mod, symbols
+from stepwell.ir.target import Target
+from stepwell.lowering.transforms.fuse_loops import fuse_loops
+from stepwell.lowering.transforms.jam import jam
+from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
+from stepwell.lowering.transforms.reorder import perfect_nest
+from stepwell.lowering.transforms.simplify import simplify_kernel
+from stepwell.lowering.transforms.split import split
+from stepwell.lowering.transforms.vectorize_reduction import accumulators, vectorize_reduction
+
+UNROLL = 4  # vectors of partial results in a reduction: enough to hide the latency of an addition
+
+
+def schedule_loops(kernel: Kernel, target: Target) -> Kernel:
+    """Vectorise each nest of the kernel inward or across."""
+    kernel = _flattened(kernel)
+    for name in [s.index for s in kernel.body if isinstance(s, For)]:
+        lanes = _lanes(find_loop(kernel.body, name).body, kernel, target)
+        across = _best_across(kernel, name, lanes)
+        if across is None:
+            kernel = _inward(kernel, name, lanes)
+        else:
+            kernel = _across(kernel, across, lanes)
+    return simplify_kernel(kernel)
+
+
+def _flattened(kernel: Kernel) -> Kernel:
+    """Perfectly nested loops over element-wise work made one, where every access stays plain."""
+    for name in [s.index for s in kernel.body if isinstance(s, For)]:
+        index = name
+        while True:
+            nest = perfect_nest(kernel, index)
+            pair = next((n for n in pairwise(nest) if _joins(kernel, n)), None)
+            if pair is None:
+                break
+            kernel, fused = fuse_loops(kernel, pair[0])
+            index = fused if pair[0] == index else index
+    return kernel
+
+
+def _joins(kernel: Kernel, pair: tuple[str, str]) -> bool:
+    """Whether every access in the loops has both indices side by side, or neither."""
+    outer, inner = find_loop(kernel.body, pair[0]), find_loop(kernel.body, pair[1])
+    buffers = kernel_buffers(kernel)
+    accesses: list[tuple[str, tuple[Expr, ...]]] = []
+    accesses += [(load.buffer, load.indices) for load in loads_of(outer.body)]
+    accesses += [(store.buffer, store.indices) for store in stores_of(outer.body)]
+    side_by_side = (Var(pair[0]), Var(pair[1]))
+    for name, indices in accesses:
+        used = [i for i, e in enumerate(indices) if set(pair) & _variables(e)]
+        if not used:
+            continue
+        at = used[0]
+        shape = buffers[name].shape
+        if used != [at, at + 1] or indices[at : at + 2] != side_by_side:
+            return False
+        if shape[at + 1] != inner.extent or buffers[name].space != "memory":
+            return False
+    if any(s.index not in pair for s in statements(inner.body) if isinstance(s, For)):
+        return False
+    plain = [e for e in expressions_of(inner.body) if isinstance(e, Var) and e.name in pair]
+    in_subscripts = sum(
+        len([v for v in _all_vars(i) if v.name in pair]) for _, indices in accesses for i in indices
+    )
+    return len(plain) == in_subscripts
+
+
+def _variables(expr: Expr) -> set[str]:
+    return {v.name for v in _all_vars(expr)}
+
+
+def _all_vars(expr: Expr) -> list[Var]:
+    return [e for e in walk(expr) if isinstance(e, Var)]
+
+
+def _lanes(block: Block, kernel: Kernel, target: Target) -> int:
+    """Vector length: that of the widest element computed with or moved, index arithmetic aside."""
+    widest: DType | None = None
+    buffers = kernel_buffers(kernel)
+    touched = {load.buffer for load in loads_of(block)} | {s.buffer for s in stores_of(block)}
+    for name in touched:
+        dtype = buffers[name].dtype.compute
+        if buffers[name].dtype != I64 and (widest is None or dtype.bytes > widest.bytes):
+            widest = dtype
+    if widest is None:
+        return target.lanes(I64)
+    return min(target.lanes(widest), target.vector_bits // 32)
+
+
+# ---------------------------------------------------------------------- inward
+
+
+def _inward(kernel: Kernel, name: str, lanes: int) -> Kernel:
+    loop = find_loop(kernel.body, name)
+    innermost = [
+        s
+        for s in statements((loop,))
+        if isinstance(s, For) and not any(isinstance(x, (For, If)) for x in s.body)
+    ]
+    for inner in innermost:
+        if any(isinstance(s, Check) for s in inner.body) and _is_small(inner.extent, lanes):
+            continue
+        if accumulators(inner, register_names(kernel)) is not None:
+            if not _is_small(inner.extent, lanes):
+                unroll = _unroll(inner.extent, lanes)
+                kernel = vectorize_reduction(kernel, inner.index, lanes, unroll)
+        elif _is_elementwise(inner, register_names(kernel)):
+            kernel = _vector_loop(kernel, inner.index, lanes)
+    return kernel
+
+
+def _is_small(extent: Dim, lanes: int) -> bool:
+    return isinstance(extent, int) and extent < max(4, lanes // 2)
+
+
+def _unroll(extent: Dim, lanes: int) -> int:
+    if not isinstance(extent, int):
+        return UNROLL
+    return max(1, min(UNROLL, extent // lanes))
+
+
+def _is_elementwise(loop: For, registers: frozenset[str]) -> bool:
+    return all(
+        isinstance(s, (Let, Check)) or (isinstance(s, Store) and s.buffer not in registers)
+        for s in loop.body
+    )
+
+
+def _vector_loop(kernel: Kernel, index: str, lanes: int) -> Kernel:
+    parts = split(kernel, index, lanes, "peel")
+    kernel = _as_vector(parts.kernel, parts.inner)
+    return _as_vector(kernel, parts.rest) if parts.rest else kernel
+
+
+def _as_vector(kernel: Kernel, index: str) -> Kernel:
+    body = replace_loop(kernel.body, index, lambda loop: (replace(loop, kind="vector"),))
+    return replace(kernel, body=body)
+
+
+# ---------------------------------------------------------------------- across
+
+
+def _best_across(kernel: Kernel, name: str, lanes: int) -> str | None:
+    """The loop to vectorise across, or None where inward is better."""
+    nest = perfect_nest(kernel, name)
+    body = find_loop(kernel.body, nest[-1]).body
+    loops = [s for s in statements(body) if isinstance(s, For)]
+    if not loops:
+        return None
+    lane = _last_axis(kernel, nest)
+    if lane is None or _is_small(find_loop(kernel.body, lane).extent, lanes):
+        return None
+    innermost = [s for s in loops if not any(isinstance(x, For) for x in s.body)]
+    if any(lane in _extent_variables(s) for s in loops):
+        return None
+    inward = sum(_badness(s, s.index, kernel, lanes) for s in innermost)
+    across = sum(_badness(s, lane, kernel, lanes, own=False) for s in innermost)
+    return lane if across < inward else None
+
+
+def _extent_variables(loop: For) -> set[str]:
+    return set(symbols(loop.extent))
+
+
+def _last_axis(kernel: Kernel, nest: list[str]) -> str | None:
+    """The loop of the perfect nest that walks contiguously through what is stored."""
+    inner = find_loop(kernel.body, nest[-1])
+    for store in stores_of((inner,)):
+        if store.indices and isinstance(store.indices[-1], Var) and store.indices[-1].name in nest:
+            return store.indices[-1].name
+    return nest[-1]
+
+
+def _badness(loop: For, lane: str, kernel: Kernel, lanes: int, own: bool = True) -> int:
+    """Loads and stores of the loop that vectors along `lane` would have to gather or scatter; plus
+    what a reduction along its own axis costs where it is short or not a plain one."""
+    registers = register_names(kernel)
+    accesses = [x.indices for x in loads_of(loop.body) if x.buffer not in registers]
+    accesses += [x.indices for x in stores_of(loop.body) if x.buffer not in registers]
+    cost = sum(4 for indices in accesses if not _contiguous(indices, lane))
+    if own:
+        plain = accumulators(loop, registers) is not None
+        if not plain and not _is_elementwise(loop, registers):
+            cost += 100
+        if isinstance(loop.extent, int) and loop.extent < lanes:
+            cost += 20
+    return cost
+
+
+def _contiguous(indices: tuple[Expr, ...], lane: str) -> bool:
+    """Whether neighbouring lanes touch neighbouring elements, or all the same one."""
+    for position, expr in enumerate(indices):
+        dim = as_dim(expr)
+        if dim is None:
+            if lane in _variables(expr):
+                return False
+            continue
+        step = coefficient(dim, lane)
+        last = position == len(indices) - 1
+        if step != 0 and not (last and step == 1):
+            return False
+    return True
+
+
+def _across(kernel: Kernel, lane: str, lanes: int) -> Kernel:
+    extent = find_loop(kernel.body, lane).extent
+    scratch = {b.name for b in kernel_buffers(kernel).values() if b.space == "scratch"}
+    private = any(s.buffer in scratch for s in stores_of(find_loop(kernel.body, lane).body))
+    exact = mod(extent, lanes) == 0
+    parts = split(kernel, lane, lanes, "guard" if private or not exact else "peel")
+    try:
+        return jam(simplify_kernel(parts.kernel), parts.inner, "vector")
+    except ScheduleError:
+        return kernel

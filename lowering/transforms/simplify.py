@@ -1,0 +1,50 @@
+"""Simplify index arithmetic under the ranges of the loops around it.
+
+    for j_0 in 0..4 { for l in 0..16 vector { y[(16*j_0 + l) // 64] … } }   →   y[0]
+
+Conditions and guards that always hold go away; so do loops without iterations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from stepwell.ir.dtypes import I64
+from stepwell.ir.loop.analysis import map_own_expressions
+from stepwell.ir.loop.core import Block, For, If, Kernel, Statement
+from stepwell.ir.scalar import Expr, Load, map_children
+from stepwell.ir.size import Dim
+from stepwell.lowering.ranges import Ranges, simplify
+from stepwell.lowering.survey import always
+
+
+def simplify_kernel(kernel: Kernel) -> Kernel:
+    """The kernel with simpler subscripts and conditions."""
+    return replace(kernel, body=_block(kernel.body, {}))
+
+
+def _block(block: Block, ranges: dict[str, Dim]) -> Block:
+    result: list[Statement] = []
+    for statement in block:
+        statement = map_own_expressions(statement, lambda e: _expr(e, ranges))
+        match statement:
+            case For(index=name, extent=extent, body=body):
+                inner = _block(body, {**ranges, name: extent})
+                if inner and extent != 0:
+                    result.append(replace(statement, body=inner))
+            case If(condition=condition, then=then, otherwise=otherwise):
+                if always(condition, ranges):
+                    result.extend(_block(then, ranges))
+                else:
+                    yes, no = _block(then, ranges), _block(otherwise, ranges)
+                    result.append(replace(statement, then=yes, otherwise=no))
+            case _:
+                result.append(statement)
+    return tuple(result)
+
+
+def _expr(expr: Expr, ranges: Ranges) -> Expr:
+    expr = map_children(expr, lambda child: _expr(child, ranges))
+    if isinstance(expr, Load) and expr.guard is not None and always(expr.guard, ranges):
+        expr = replace(expr, guard=None)
+    return simplify(expr, ranges) if expr.dtype == I64 else expr
