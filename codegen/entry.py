@@ -1,0 +1,340 @@
+"""The functions a program offers to C: NAME_run and what describes it.
+
+In: a `Program` and its kernels' functions. Out: functions and data in the module,
+
+    i32 @NAME_run(i64 %N, ptr %image, ptr %out, ptr %weights, ptr %workspace)
+    i64 @NAME_workspace_size(i64 %N)        i64 @NAME_weights_size()        ptr @NAME_weights()
+    ptr @NAME_error_message(i32 %status)    ptr @NAME_description()
+
+NAME_run checks pointers, sizes and constraints, then calls the kernels in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+from stepwell.codegen import interface
+from stepwell.codegen.expressions import dim_value
+from stepwell.codegen.kernel import ArgumentFacts
+from stepwell.codegen.state import Emission, materialise
+from stepwell.codegen.values import I1, I8, I32, I64, POINTER, Linear, LLVMValue, constant
+from stepwell.ir.graph.core import Constraint
+from stepwell.ir.loop.core import ALIGNMENT, Kernel, Program, ProgramBuffer
+from stepwell.ir.size import Atom, Dim, provably_le
+from stepwell.ir.target import Target
+
+_LARGEST = float(2**62)
+
+
+def argument_facts(program: Program) -> dict[str, tuple[ArgumentFacts, ...]]:
+    """For each kernel, what holds of each argument in every call."""
+    facts: dict[str, tuple[ArgumentFacts, ...]] = {}
+    for kernel in program.kernels:
+        calls = [
+            [program.buffer(name) for name in call.arguments]
+            for call in program.calls
+            if call.kernel == kernel.name
+        ]
+        facts[kernel.name] = tuple(
+            _facts_of(kernel, position, calls) for position in range(len(kernel.parameters))
+        )
+    return facts
+
+
+def _facts_of(
+    kernel: Kernel, position: int, calls: Sequence[Sequence[ProgramBuffer]]
+) -> ArgumentFacts:
+    parameter = kernel.parameters[position]
+    noalias = True
+    for arguments in calls:
+        for other, argument in enumerate(arguments):
+            written = parameter.role != "in" or kernel.parameters[other].role != "in"
+            if other != position and written and _share(arguments[position], argument):
+                noalias = False
+    ours = [arguments[position] for arguments in calls]
+    aligned = bool(ours) and all(b.role not in ("input", "output") for b in ours)
+    return ArgumentFacts(noalias, ALIGNMENT if aligned else parameter.buffer.dtype.bytes)
+
+
+def _share(x: ProgramBuffer, y: ProgramBuffer) -> bool:
+    """Whether two buffers may lie in the same memory during one call."""
+    if x.buffer.name == y.buffer.name:
+        return True
+    if x.role == y.role == "temporary":
+        return x.offset == y.offset
+    return False
+
+
+@dataclass
+class EntryEmitter:
+    """Emits the entry points of one program into a module."""
+
+    module: Any
+    program: Program
+    target: Target
+    kernels: Mapping[str, Any]
+    description: str
+    embedded: Any = None  # a global with the weights, or None
+
+    def emit(self) -> None:
+        """All the functions."""
+        self._constants = {
+            item.buffer.name: self._data(item) for item in self.program.with_role("constant")
+        }
+        self._run()
+        self._workspace_size()
+        _, size = interface.weight_layout(self.program)
+        self._returning("weights_size", I64, constant(I64, size))
+        pointer = ir.Constant(POINTER, None) if self.embedded is None else self.embedded
+        self._returning("weights", POINTER, pointer)
+        self._returning("description", POINTER, self._text("description", self.description))
+        self._error_message()
+
+    @property
+    def name(self) -> str:
+        return interface.identifier(self.program.name)
+
+    def _function(self, name: str, result: Any, arguments: Sequence[Any]) -> Any:
+        kind = ir.FunctionType(result, list(arguments))
+        function = ir.Function(self.module, kind, f"{self.name}_{name}")
+        function.attributes.add("nounwind")
+        return function
+
+    def _returning(self, name: str, type: Any, value: LLVMValue) -> None:
+        function = self._function(name, type, [])
+        ir.IRBuilder(function.append_basic_block()).ret(value)
+
+    def _text(self, name: str, text: str) -> Any:
+        data = bytearray(text.encode() + b"\0")
+        type = ir.ArrayType(I8, len(data))
+        return self._private(f".{name}", type, ir.Constant(type, data), 1)
+
+    def _private(self, name: str, type: Any, initializer: Any, align: int) -> Any:
+        found = ir.GlobalVariable(self.module, type, f"{self.name}{name}")
+        found.initializer = initializer
+        found.global_constant = True
+        found.linkage = "internal"
+        found.align = align
+        return found
+
+    def _data(self, item: ProgramBuffer) -> Any:
+        """A constant's numbers, as bytes in the object."""
+        assert item.data is not None, f"constant {item.buffer.name} has no data"
+        data = bytearray(item.data.astype(item.buffer.dtype.numpy, order="C").tobytes()) or b"\0"
+        type = ir.ArrayType(I8, len(data))
+        initializer = ir.Constant(type, bytearray(data))
+        return self._private(f".constant.{item.buffer.name}", type, initializer, ALIGNMENT)
+
+    def _emission(self, function: Any) -> Emission:
+        """A state in which dims over the program's sizes can be evaluated."""
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        e = Emission(builder, function, builder, self.target, {})
+        for name, argument in zip(self.program.sizes, function.args, strict=False):
+            argument.name = name
+            e.variables[name] = Linear(argument)
+            e.nonnegative.add(name)
+        return e
+
+    def _workspace_size(self) -> None:
+        """Bytes of workspace, or -1 where the sizes are refused."""
+        function = self._function("workspace_size", I64, [I64] * len(self.program.sizes))
+        e = self._emission(function)
+        self._require(e, self._sizes_fine(e), constant(I64, -1))
+        self._require(e, self._in_range(e), constant(I64, -1))
+        e.builder.ret(materialise(e, dim_value(e, self._workspace)))
+
+    @property
+    def _workspace(self) -> Dim:
+        assert self.program.workspace is not None, "memory is planned before code generation"
+        return self.program.workspace
+
+    def _run(self) -> None:
+        inputs = self.program.with_role("input")
+        outputs = self.program.with_role("output")
+        sizes = len(self.program.sizes)
+        pointers = len(inputs) + len(outputs) + 2
+        function = self._function("run", I32, [I64] * sizes + [POINTER] * pointers)
+        e = self._emission(function)
+        arguments = list(function.args[sizes:])
+        *buffers, weights, workspace = arguments
+        names = [item.buffer.name for item in (*inputs, *outputs)]
+        for name, argument in zip([*names, "weights", "workspace"], arguments, strict=True):
+            argument.name = name
+        self._require(e, self._sizes_fine(e), constant(I32, interface.NEGATIVE_SIZE))
+        self._require(e, self._in_range(e), constant(I32, interface.SIZE_OVERFLOW))
+        for constraint in self.program.constraints:
+            code = interface.codes(self.program)[constraint.message]
+            self._require(e, _constraint(e, constraint), constant(I32, code))
+        weights = self._weights(e, weights)
+        pointers_fine = self._pointers_fine(e, (*inputs, *outputs), buffers, weights, workspace)
+        self._require(e, pointers_fine, constant(I32, interface.NULL_POINTER))
+        aligned = self._aligned(e, weights, workspace)
+        self._require(e, aligned, constant(I32, interface.MISALIGNED))
+        places = dict(zip(names, buffers, strict=True)) | self._constants
+        self._calls(e, places, weights, workspace)
+        e.builder.ret(constant(I32, interface.OK))
+
+    def _weights(self, e: Emission, weights: LLVMValue) -> LLVMValue:
+        """The caller's weights, or the embedded ones where that is null."""
+        if self.embedded is None:
+            return weights
+        absent = e.builder.icmp_unsigned("==", weights, ir.Constant(POINTER, None))
+        return e.builder.select(absent, self.embedded, weights)
+
+    def _require(self, e: Emission, holds: LLVMValue, result: LLVMValue) -> None:
+        failed, fine = e.block("refused"), e.block("fine")
+        e.builder.cbranch(holds, fine, failed)
+        e.enter(failed)
+        e.builder.ret(result)
+        e.enter(fine)
+
+    def _sizes_fine(self, e: Emission) -> LLVMValue:
+        """No size is negative, and no shape of an input or output is."""
+        dims: list[Dim] = []
+        for item in (*self.program.with_role("input"), *self.program.with_role("output")):
+            dims += [dim for dim in item.buffer.shape if not provably_le(0, dim)]
+        values = [e.variables[name] for name in self.program.sizes]
+        return _all(e, [_at_least_zero(e, value) for value in values]) if not dims else _all(
+            e,
+            [_at_least_zero(e, value) for value in values]
+            + [_at_least_zero(e, dim_value(e, dim)) for dim in dict.fromkeys(dims)],
+        )
+
+    def _in_range(self, e: Emission) -> LLVMValue:
+        """No buffer, and no offset, can pass 2^62 bytes: bounded in floating point."""
+        sizes: list[Dim] = [item.buffer.bytes for item in self.program.buffers]
+        sizes.append(self._workspace)
+        symbolic = [dim for dim in dict.fromkeys(sizes) if not isinstance(dim, int)]
+        limit = constant(ir.DoubleType(), _LARGEST)
+        return _all(
+            e, [e.builder.fcmp_ordered("<=", _magnitude(e, dim), limit) for dim in symbolic]
+        )
+
+    def _pointers_fine(
+        self,
+        e: Emission,
+        items: Sequence[ProgramBuffer],
+        pointers: Sequence[LLVMValue],
+        weights: LLVMValue,
+        workspace: LLVMValue,
+    ) -> LLVMValue:
+        """No pointer to something is null; one to nothing may be."""
+        needed = [(pointer, item.buffer.bytes) for item, pointer in zip(items, pointers, strict=True)]
+        needed.append((weights, interface.weight_layout(self.program)[1]))
+        needed.append((workspace, self._workspace))
+        conditions = []
+        for pointer, size in needed:
+            if size == 0:
+                continue
+            given = e.builder.icmp_unsigned("!=", pointer, ir.Constant(POINTER, None))
+            if not isinstance(size, int):
+                bytes = materialise(e, dim_value(e, size))
+                empty = e.builder.icmp_signed("<=", bytes, constant(I64, 0))
+                given = e.builder.or_(given, empty)
+            conditions.append(given)
+        return _all(e, conditions)
+
+    def _aligned(self, e: Emission, *pointers: LLVMValue) -> LLVMValue:
+        conditions = []
+        for pointer in pointers:
+            address = e.builder.ptrtoint(pointer, I64)
+            rest = e.builder.and_(address, constant(I64, ALIGNMENT - 1))
+            conditions.append(e.builder.icmp_unsigned("==", rest, constant(I64, 0)))
+        return _all(e, conditions)
+
+    def _calls(
+        self, e: Emission, places: dict[str, LLVMValue], weights: LLVMValue, workspace: LLVMValue
+    ) -> None:
+        offsets, _ = interface.weight_layout(self.program)
+        for item in self.program.buffers:
+            name = item.buffer.name
+            if item.role == "parameter":
+                places[name] = _moved(e, weights, offsets[name])
+            elif item.role == "temporary":
+                assert item.offset is not None, "memory is planned before code generation"
+                places[name] = _moved(e, workspace, item.offset)
+        for call in self.program.calls:
+            arguments = [places[name] for name in call.arguments]
+            arguments += [materialise(e, dim_value(e, size)) for size in call.sizes]
+            arguments.append(_moved(e, workspace, call.scratch or 0))
+            status = e.builder.call(self.kernels[call.kernel], arguments)
+            if self._can_fail(call.kernel):
+                fine = e.builder.icmp_signed("==", status, constant(I32, interface.OK))
+                self._require(e, fine, status)
+
+    def _can_fail(self, kernel: str) -> bool:
+        from stepwell.ir.loop.core import Check, statements
+
+        return any(isinstance(s, Check) for s in statements(self.program.kernel(kernel).body))
+
+    def _error_message(self) -> None:
+        function = self._function("error_message", POINTER, [I32])
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        unknown = function.append_basic_block("unknown")
+        switch = builder.switch(function.args[0], unknown)
+        for status in interface.statuses(self.program):
+            block = function.append_basic_block(f"status{status.code}")
+            message = self._text(f".message{status.code}", status.message)
+            ir.IRBuilder(block).ret(message)
+            switch.add_case(constant(I32, status.code), block)
+        ir.IRBuilder(unknown).ret(self._text(".message", "unknown status"))
+
+
+def _moved(e: Emission, pointer: LLVMValue, bytes: Dim) -> LLVMValue:
+    if bytes == 0:
+        return pointer
+    return e.builder.gep(pointer, [materialise(e, dim_value(e, bytes))], source_etype=I8)
+
+
+def _all(e: Emission, conditions: Sequence[LLVMValue]) -> LLVMValue:
+    result = constant(I1, True)
+    for condition in conditions:
+        result = e.builder.and_(result, condition)
+    return result
+
+
+def _at_least_zero(e: Emission, value: Any) -> LLVMValue:
+    return e.builder.icmp_signed(">=", materialise(e, value), constant(I64, 0))
+
+
+def _constraint(e: Emission, constraint: Constraint) -> LLVMValue:
+    left, right = (materialise(e, dim_value(e, d)) for d in (constraint.left, constraint.right))
+    if constraint.relation == "%":  # right divides left; 0 divides only 0
+        is_zero = e.builder.icmp_signed("==", right, constant(I64, 0))
+        divisor = e.builder.select(is_zero, constant(I64, 1), right)
+        rest = e.builder.select(is_zero, left, e.builder.srem(left, divisor))
+        return e.builder.icmp_signed("==", rest, constant(I64, 0))
+    return e.builder.icmp_signed(constraint.relation, left, right)
+
+
+def _magnitude(e: Emission, dim: Dim) -> LLVMValue:
+    """An upper bound, in floating point, on every number met while `dim` is computed."""
+    real = ir.DoubleType()
+    if isinstance(dim, int):
+        return constant(real, float(abs(dim)))
+    total = constant(real, 0.0)
+    for monomial, coefficient in dim.terms:
+        term = constant(real, float(abs(coefficient)))
+        for atom in monomial:
+            factor = _atom_magnitude(e, atom)
+            # A factor below 1 must not hide a large product of the others.
+            one = constant(real, 1.0)
+            factor = e.builder.select(e.builder.fcmp_ordered("<", factor, one), one, factor)
+            term = e.builder.fmul(term, factor)
+        total = e.builder.fadd(total, term)
+    return total
+
+
+def _atom_magnitude(e: Emission, atom: Atom) -> LLVMValue:
+    if atom.function == "symbol":
+        value = materialise(e, e.variables[atom.name])
+        return e.builder.sitofp(value, ir.DoubleType())
+    left, right = _magnitude(e, atom.left), _magnitude(e, atom.right)
+    if atom.function == "floordiv" and isinstance(atom.right, int):
+        return e.builder.fmul(left, constant(ir.DoubleType(), 1.0 / abs(atom.right)))
+    if atom.function == "mod" and isinstance(atom.right, int):
+        return right
+    return e.builder.fadd(left, right)
