@@ -1,0 +1,33 @@
+"""Bounds on programs, so that no source can exhaust the stack or the memory of the compiler.
+
+Each has a diagnostic: `f(f(f(…)))` nested a thousand times is a user's mistake, never a traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+MAX_SOURCE = 4_000_000  # characters of one file
+MAX_SYNTAX_DEPTH = 240  # levels of nesting in one declaration
+MAX_EVALUATION_DEPTH = 600  # nested expressions, calls included
+MAX_CALL_DEPTH = 40  # calls inside calls
+MAX_SELF_CALLS = 8  # calls of one function inside each other
+MAX_REPEAT = 10_000  # turns of one `repeat`
+MAX_OPS = 200_000  # ops of one graph
+MAX_STEPS = 2_000_000  # expressions evaluated for one model
+MAX_RANK = 16  # axes of one tensor
+MAX_NUMBER = 2**63 - 1  # whole numbers known at compile time
+_FRAMES = 20_000
+
+
+@contextmanager
+def deep_recursion() -> Iterator[None]:
+    """Let Python recurse as deep as the bounds above allow."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, _FRAMES))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)

@@ -1,0 +1,161 @@
+"""Modules: finding, parsing and linking the files of a program.
+
+    use nn                      → the folder's nn.well, else the standard library's
+    use "layers.well" as my     → that file, relative to the file that names it
+
+A loaded module's `names` maps what its declarations and `use` lines define. The prelude's functions
+are in scope everywhere; every module may define its own of the same name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+
+from stepwell.frontend import syntax
+from stepwell.frontend.parser import parse
+from stepwell.frontend.suggest import did_you_mean
+from stepwell.frontend.values import Declared, Namespace
+from stepwell.ir.diagnostics import Diagnostic, Label, UserError
+
+# (what is used, whether it is a path, the file that uses it) → (file name, source), or None
+Loader = Callable[[str, bool, str], "tuple[str, str] | None"]
+
+LIBRARY = "stdlib/"
+
+
+@dataclass(eq=False)
+class LoadedModule:
+    """A parsed file and the names that it defines."""
+
+    file: str
+    source: str
+    tree: syntax.Module
+    names: dict[str, Declared | Namespace] = field(default_factory=dict)
+
+    @property
+    def is_library(self) -> bool:
+        return self.file.startswith(LIBRARY)
+
+
+@dataclass(eq=False)
+class CheckedProgram:
+    """A program whose declarations have been read; `root` is the file that was asked for."""
+
+    root: LoadedModule
+    modules: dict[str, LoadedModule]
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Text by file name, for the renderer of diagnostics."""
+        texts = {module.file: module.source for module in self.modules.values()}
+        return texts | {prelude().file: prelude().source}
+
+
+def library_names() -> list[str]:
+    """The modules of the standard library that `use` can name."""
+    entries = files("stepwell.frontend").joinpath("stdlib").iterdir()
+    stems = (e.name.removesuffix(".well") for e in entries if e.name.endswith(".well"))
+    return sorted(stem for stem in stems if stem != "prelude")
+
+
+def library_source(name: str) -> tuple[str, str] | None:
+    """A module of the standard library: its file name and source."""
+    path = files("stepwell.frontend").joinpath("stdlib", f"{name}.well")
+    if not path.is_file():
+        return None
+    return f"{LIBRARY}{name}.well", path.read_text(encoding="utf-8")
+
+
+def find_module(name: str, is_file: bool, used_by: str) -> tuple[str, str] | None:
+    """The default loader: the folder of the using file, then the standard library."""
+    folder = Path(used_by).parent
+    path = folder / (name if is_file else f"{name}.well")
+    if not used_by.startswith(LIBRARY) and path.is_file():
+        return str(path), path.read_text(encoding="utf-8")
+    return None if is_file else library_source(name)
+
+
+@lru_cache(maxsize=1)
+def prelude() -> LoadedModule:
+    """The functions that are always in scope."""
+    return _library_module("prelude")
+
+
+@lru_cache(maxsize=16)
+def _library_module(name: str) -> LoadedModule:
+    found = library_source(name)
+    if found is None:
+        raise KeyError(name)
+    file, source = found
+    module = LoadedModule(file, source, parse(source, file))
+    for function in module.tree.functions:
+        module.names[function.name] = Declared(function, module)
+    return module
+
+
+class Linker:
+    """Loads a file and everything that it uses, collecting mistakes."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+        self.modules: dict[str, LoadedModule] = {}
+        self.faults: list[Diagnostic] = []
+
+    def load(self, file: str, source: str) -> LoadedModule | None:
+        """The module of one file; None where it does not parse."""
+        try:
+            tree = parse(source, file)
+        except UserError as error:
+            self.faults += error.diagnostics
+            self.modules[file] = LoadedModule(file, source, _empty(file))
+            return None
+        module = LoadedModule(file, source, tree)
+        self.modules[file] = module
+        for use in tree.uses:
+            self._use(module, use)
+        for function in tree.functions:
+            self._declare(module, function)
+        return module
+
+    def _declare(self, module: LoadedModule, function: syntax.Function) -> None:
+        earlier = module.names.get(function.name)
+        if earlier is not None:
+            place = earlier.function.head if isinstance(earlier, Declared) else None
+            labels = [Label(function.head, "declared again")]
+            labels += [Label(place, "first declared here")] if place else []
+            self.faults.append(
+                Diagnostic("SW0303", f"`{function.name}` is declared twice", tuple(labels), (),
+                           "give one of them another name")  # fmt: skip
+            )
+            return
+        module.names[function.name] = Declared(function, module)
+
+    def _use(self, module: LoadedModule, use: syntax.Use) -> None:
+        found = self.loader(use.target, use.is_file, module.file)
+        if found is None:
+            names = [] if use.is_file else library_names()
+            self.faults.append(
+                Diagnostic("SW0302", f"there is no module `{use.target}`",
+                           (Label(use.span, "not found"),), (),
+                           did_you_mean(use.target, names)
+                           or "modules are found beside the file, then in the standard library")
+            )  # fmt: skip
+            return
+        file, source = found
+        if file.startswith(LIBRARY):
+            loaded: LoadedModule | None = _library_module(use.target)
+            self.modules[file] = _library_module(use.target)
+        else:
+            loaded = self.modules.get(file) or self.load(file, source)
+        if loaded is not None:
+            module.names[use.alias] = Namespace(use.alias, loaded)
+
+
+def _empty(file: str) -> syntax.Module:
+    from stepwell.ir.span import Span
+
+    return syntax.Module(Span(file, 1, 1, 1, 1), file, (), ())

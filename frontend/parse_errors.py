@@ -1,0 +1,185 @@
+"""A parser's refusal in human words.
+
+    UnexpectedToken(got NAME "x", expects {RPAR, COMMA})  →  SW0101: expected `,` or `)`, found `x`
+
+Common mistakes are recognised from what stands around the fault, and get a hint of their own.
+"""
+
+from __future__ import annotations
+
+import re
+
+from lark import Token
+from lark.exceptions import UnexpectedCharacters, UnexpectedToken
+
+from stepwell.frontend.syntax_builder import token_span
+from stepwell.ir.diagnostics import Diagnostic, Label
+from stepwell.ir.span import Span
+
+WORDS = {
+    "NAME": "a name",
+    "INT": "a number",
+    "FLOAT": "a number",
+    "STRING": "a string",
+    "TRUE": "a value",
+    "FALSE": "a value",
+    "_NL": "a new line",
+    "$END": "the end of the file",
+    "COMPARE": "a comparison",
+    "PLUS": "an operator",
+    "MINUS": "an operator",
+    "STAR": "an operator",
+    "TIMES": "an operator",
+    "POWER": "an operator",
+    "OR": "an operator",
+    "AND": "an operator",
+    "LPAR": "`(`",
+    "RPAR": "`)`",
+    "LSQB": "`[`",
+    "RSQB": "`]`",
+    "LBRACE": "`{`",
+    "RBRACE": "`}`",
+    "COMMA": "`,`",
+    "COLON": "`:`",
+    "EQUAL": "`=`",
+    "DOT": "`.`",
+    "ARROW": "`->`",
+    "PIPE": "`|>`",
+    "PACK": "`..`",
+    "ELLIPSIS": "`...`",
+    "SEMICOLON": "`;`",
+    "REDUCE": "a reduction",
+}
+RUNTIME_LATER = {
+    "train": "training", "optimizer": "optimisers", "optimiser": "optimisers",
+    "grad": "gradients", "value_and_grad": "gradients", "stop_gradient": "gradients",
+    "scan": "run-time loops", "while": "run-time loops", "print": "printing from compiled code",
+    "assert": "assertions in compiled code", "state": "state carried between calls",
+    "metric": "training", "yield": "run-time loops", "dropout": "random numbers",
+    "uniform": "random numbers", "normal": "random numbers",
+}  # fmt: skip
+_STARTS_EXPRESSION = {"NAME", "INT", "LPAR", "LSQB"}
+_OPERATORS = {"PLUS", "MINUS", "STAR", "TIMES", "POWER", "OR", "AND", "COMPARE", "PIPE", "DOT"}
+
+
+def not_there_yet(word: str, span: Span) -> Diagnostic:
+    """The diagnostic for a reserved word."""
+    topic = RUNTIME_LATER.get(word, "this")
+    return Diagnostic(
+        "SW0110",
+        f"`{word}` is not there yet: the word is reserved for {topic}",
+        (Label(span, "reserved"),),
+        (),
+        "choose another name, or leave this part out for now",
+    )
+
+
+def explain_token(error: UnexpectedToken, source: str, file: str) -> Diagnostic:
+    """What the parser expected where it met a token that does not fit."""
+    token: Token = error.token
+    span = _token_place(token, source, file)
+    if token.type == "RESERVED":
+        return not_there_yet(str(token), span)
+    expected = set(error.accepts or error.expected)
+    before = error.token_history[-1] if error.token_history else None
+    message = f"expected {_any_of(expected)}, found {_shown(token)}"
+    code, help = _recognise(token, before, expected, source)
+    return Diagnostic(code, message, (Label(span, "not expected here"),), (), help)
+
+
+def explain_character(error: UnexpectedCharacters, source: str, file: str) -> Diagnostic:
+    """A character that begins no token."""
+    character = error.char
+    span = Span(file, error.line, error.column, error.line, error.column + 1)
+    if character == '"':
+        return Diagnostic("SW0103", "this string has no end on its line", (Label(span),), (),
+                          'close it with `"`')  # fmt: skip
+    help = {
+        "&": "write `and`",
+        "|": "write `or`, or `|>` for a pipe",
+        "!": "write `not`, or `!=` to compare",
+        "^": "a power is written `**`",
+        "'": 'strings stand in double quotes: `"…"`',
+        "?": "a choice is written `if … { } else { }` or `select(c, a, b)`",
+        "−": "this is not the ASCII minus `-`",
+    }.get(character)
+    shown = character if character.isprintable() else f"U+{ord(character):04X}"
+    return Diagnostic("SW0102", f"the character `{shown}` means nothing here", (Label(span),), (),
+                      help)  # fmt: skip
+
+
+def _recognise(
+    token: Token, before: Token | None, expected: set[str], source: str
+) -> tuple[str, str | None]:
+    kind, previous = token.type, before.type if before is not None else ""
+    match kind:
+        case "$END" if "RBRACE" in expected or "_NL" in expected:
+            return "SW0105", "a `{` is not closed: add `}`"
+        case "$END":
+            return "SW0105", "the file ends in the middle of something: is a bracket not closed?"
+        case "EQUAL" if "COMPARE" in expected and previous not in ("RPAR",):
+            return "SW0101", "to compare, write `==`; to bind a name, `let name = …`"
+        case "EQUAL" if "COLON" in expected:
+            return "SW0101", "a named argument is written `name: value`"
+        case "COMPARE" if str(token) == "==" and "EQUAL" in expected:
+            return "SW0101", "to bind a name, write a single `=`"
+        case "LBRACE" if previous == "ARROW":
+            return "SW0101", "write the result's type after `->`, as in `-> f32[N]`"
+        case "NAME" if str(token) in ("def", "func", "function"):
+            return "SW0101", "functions begin with `fn`, layers with `layer`, models with `model`"
+        case "NAME" if str(token) in ("import", "from"):
+            return "SW0101", "write `use nn`"
+        case "NAME" if str(token) == "return" or (before is not None and before == "return"):
+            return "SW0101", "there is no `return`: the last expression of a block is its value"
+        case "NAME" if str(token) in ("var", "const", "mut"):
+            return "SW0101", "bind names with `let`"
+    if kind in _STARTS_EXPRESSION and "COMMA" in expected:
+        return "SW0101", "is a comma missing?"
+    if previous == "NAME" and before is not None and str(before) == "return":
+        return "SW0101", "there is no `return`: the last expression of a block is its value"
+    if previous == "NAME" and before is not None and str(before) == "for":
+        return "SW0101", "repeat a block with `repeat 3 as i { … }`"
+    if kind == "_NL" and "RPAR" in expected:
+        return "SW0105", "a `(` is not closed: add `)`"
+    if kind == "RBRACE" and previous in _OPERATORS:
+        return "SW0101", "the expression ends too early: something must follow the operator"
+    if kind in ("RPAR", "RSQB", "RBRACE") and _unbalanced(source):
+        return "SW0105", "the brackets do not match: is one too many, or one missing?"
+    return "SW0101", None
+
+
+def _unbalanced(source: str) -> bool:
+    text = re.sub(r'#[^\n]*|"[^"\n]*"', "", source)
+    return any(text.count(a) != text.count(b) for a, b in ("()", "[]", "{}"))
+
+
+def _any_of(expected: set[str]) -> str:
+    words = {WORDS.get(name, f"`{name.lower()}`") for name in expected if name != "RESERVED"}
+    if "NAME" in expected and "LPAR" in expected and "INT" in expected:
+        start = {"NAME", "INT", "FLOAT", "STRING", "TRUE", "FALSE", "LPAR", "LSQB", "IF", "MINUS"}
+        start |= {"NOT", "REDUCE"}
+        rest = {WORDS.get(n, f"`{n.lower()}`") for n in expected - start if n != "RESERVED"}
+        words = {"an expression"} | rest
+    ordered = sorted(words, key=lambda word: (word.startswith("`"), word))
+    if len(ordered) > 5:
+        ordered = [*ordered[:5], "…"]
+    if len(ordered) == 1:
+        return ordered[0]
+    return f"{', '.join(ordered[:-1])} or {ordered[-1]}" if ordered else "something else"
+
+
+def _shown(token: Token) -> str:
+    if token.type == "_NL":
+        return "the end of the line"
+    return "the end of the file" if token.type == "$END" else f"`{token}`"
+
+
+def _token_place(token: Token, source: str, file: str) -> Span:
+    if token.type not in ("$END", "_NL"):
+        return token_span(token, file)
+    if token.type == "_NL":
+        return Span(file, token.line or 1, token.column or 1, token.line or 1,
+                    (token.column or 1) + 1)  # fmt: skip
+    lines = source.rstrip().split("\n")
+    column = len(lines[-1]) + 1
+    return Span(file, len(lines), column, len(lines), column + 1)

@@ -1,0 +1,105 @@
+"""Source text to a syntax tree: Lark's LALR parser, then `SyntaxBuilder`.
+
+    fn double(x: f32[..S]) -> f32[..S] { 2 * x }   →   Module(functions=(Function("fn", "double", …),))
+
+A file with a mistake is cut into its top-level declarations, and each is parsed by itself, so that
+mistakes in different declarations are all reported.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from importlib.resources import files
+
+from lark import Lark, Token, Tree
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken, VisitError
+
+from stepwell.frontend import syntax
+from stepwell.frontend.limits import MAX_SOURCE, MAX_SYNTAX_DEPTH, deep_recursion
+from stepwell.frontend.newlines import Newlines
+from stepwell.frontend.parse_errors import explain_character, explain_token
+from stepwell.frontend.syntax_builder import MisplacedError, SyntaxBuilder
+from stepwell.ir.diagnostics import Diagnostic, Label, UserError
+from stepwell.ir.span import Span
+
+_DECLARATION = re.compile(r"^(?:use|fn|layer|model|train|optimizer)\b", re.MULTILINE)
+
+
+@lru_cache(maxsize=1)
+def lark_parser() -> Lark:
+    """The LALR parser, built once per process."""
+    grammar = files("stepwell.frontend").joinpath("grammar.lark").read_text(encoding="utf-8")
+    return Lark(
+        grammar,
+        parser="lalr",
+        lexer="basic",
+        postlex=Newlines(),
+        propagate_positions=True,
+        maybe_placeholders=True,
+    )
+
+
+def parse(source: str, file: str) -> syntax.Module:
+    """The syntax tree of a source. Raises UserError with every declaration's first mistake."""
+    found = _parse_text(source, file)
+    if isinstance(found, syntax.Module):
+        return found
+    faults = _faults_by_declaration(source, file) or [found]
+    raise UserError(faults, {file: source})
+
+
+def _faults_by_declaration(source: str, file: str) -> list[Diagnostic]:
+    starts = [match.start() for match in _DECLARATION.finditer(source)]
+    if not starts:
+        return []
+    pieces = zip([0, *starts[1:]], [*starts[1:], len(source)], strict=True)
+    faults = []
+    for begin, end in pieces:
+        padding = "\n" * source.count("\n", 0, begin)
+        result = _parse_text(padding + source[begin:end], file)
+        if isinstance(result, Diagnostic):
+            faults.append(result)
+    return faults
+
+
+def _parse_text(source: str, file: str) -> syntax.Module | Diagnostic:
+    if len(source) > MAX_SOURCE:
+        return _fault("SW0106", f"this file has more than {MAX_SOURCE} characters", _start(file))
+    try:
+        with deep_recursion():
+            tree = lark_parser().parse(source)
+            too_deep = _too_deep(tree, file)
+            return too_deep or SyntaxBuilder(file).transform(tree)
+    except UnexpectedToken as error:
+        return explain_token(error, source, file)
+    except UnexpectedCharacters as error:
+        return explain_character(error, source, file)
+    except VisitError as error:
+        if isinstance(error.orig_exc, MisplacedError):
+            fault = error.orig_exc
+            return _fault("SW0104", fault.message, fault.span, fault.help)
+        raise
+    except UnexpectedInput as error:
+        return _fault("SW0101", str(error), _start(file))
+
+
+def _too_deep(tree: Tree[Token], file: str) -> Diagnostic | None:
+    stack = [(tree, 1)]
+    while stack:
+        node, depth = stack.pop()
+        if depth > MAX_SYNTAX_DEPTH:
+            span = Span(file, node.meta.line, node.meta.column, node.meta.line,
+                        node.meta.column + 1)  # fmt: skip
+            return _fault("SW0106", f"nested more than {MAX_SYNTAX_DEPTH} levels deep", span,
+                          "give parts a name with `let`")  # fmt: skip
+        stack += [(child, depth + 1) for child in node.children if isinstance(child, Tree)]
+    return None
+
+
+def _start(file: str) -> Span:
+    return Span(file, 1, 1, 1, 2)
+
+
+def _fault(code: str, message: str, span: Span, help: str | None = None) -> Diagnostic:
+    return Diagnostic(code, message, (Label(span),), (), help)

@@ -1,0 +1,125 @@
+"""Where a subscript can go: affine bounds of dims over loop indices, with guards.
+
+    i + di  with i in 0..H-3, di in 0..2      →  0 .. H - 1
+    t - 2*k with guard t - 2*k >= 0           →  at least 0, by the guard
+
+A fact is a dim known to be >= 0. To prove `d >= 0`, bound `d` from below over the box of indices; if
+that is not enough, subtract facts (guards) first, one or two at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+
+from stepwell.ir import size
+from stepwell.ir.scalar import Binary, Const, Expr, as_dim
+from stepwell.ir.size import Atom, Dim, Monomial, Size
+
+Box = Mapping[str, Dim]  # index → its extent; it runs over 0 .. extent - 1
+
+
+def lowest(dim: Dim, box: Box) -> Dim | None:
+    """A dim over size symbols alone that is never above `dim`; None where none is found."""
+    return _bound(dim, box, low=True)
+
+
+def highest(dim: Dim, box: Box) -> Dim | None:
+    """A dim over size symbols alone that is never below `dim`; None where none is found."""
+    return _bound(dim, box, low=False)
+
+
+def _bound(dim: Dim, box: Box, low: bool) -> Dim | None:
+    if isinstance(dim, int):
+        return dim
+    total: Dim = 0
+    for monomial, coefficient in dim.terms:
+        bound = _monomial(monomial, box, low == (coefficient > 0))
+        if bound is None:
+            return None
+        total = total + bound * coefficient
+    return total
+
+
+def _monomial(monomial: Monomial, box: Box, low: bool) -> Dim | None:
+    """The bound of a product; each factor's range must be nonnegative where there are several."""
+    result: Dim = 1
+    for atom in monomial:
+        down, up = _atom(atom, box)
+        if len(monomial) > 1 and (down is None or not size.provably_le(0, down)):
+            return None
+        bound = down if low else up
+        if bound is None:
+            return None
+        result = result * bound
+    return result
+
+
+def _atom(atom: Atom, box: Box) -> tuple[Dim | None, Dim | None]:
+    if atom.function == "symbol":
+        extent = box.get(atom.name)
+        whole = size.symbol(atom.name)
+        return (whole, whole) if extent is None else (0, extent - 1)
+    free = size.symbols(atom.left) | size.symbols(atom.right)
+    if not free & set(box):
+        itself = Size((((atom,), 1),))
+        return itself, itself
+    left = lowest(atom.left, box), highest(atom.left, box)
+    right = lowest(atom.right, box), highest(atom.right, box)
+    match atom.function:
+        case "mod" if isinstance(atom.right, int) and atom.right > 0:
+            return 0, atom.right - 1
+        case "floordiv" if isinstance(atom.right, int) and atom.right > 0:
+            return _each(left, lambda d: size.floordiv(d, atom.right))
+        case "min":
+            return _both(left[0], right[0], size.minimum), _any(left[1], right[1], size.minimum)
+        case "max":
+            return _any(left[0], right[0], size.maximum), _both(left[1], right[1], size.maximum)
+    return None, None
+
+
+def _each(pair, f):  # type: ignore[no-untyped-def]
+    return tuple(None if d is None else f(d) for d in pair)
+
+
+def _both(a, b, f):  # type: ignore[no-untyped-def]
+    return None if a is None or b is None else f(a, b)
+
+
+def _any(a, b, f):  # type: ignore[no-untyped-def]
+    return b if a is None else a if b is None else f(a, b)
+
+
+def provably_nonnegative(dim: Dim, box: Box, facts: Sequence[Dim]) -> bool:
+    """Whether `dim >= 0` for all indices of the box for which the facts hold."""
+    for reduced in _less_facts(dim, facts):
+        low = lowest(reduced, box)
+        if low is not None and size.provably_le(0, low):
+            return True
+    return False
+
+
+def _less_facts(dim: Dim, facts: Sequence[Dim]) -> Iterator[Dim]:
+    yield dim
+    for fact in facts:
+        yield dim - fact
+    for one, two in combinations(facts[:12], 2):
+        yield dim - one - two
+
+
+def facts_of(guard: Expr) -> list[Dim]:
+    """Dims that are >= 0 wherever a condition holds; what is not affine says nothing."""
+    match guard:
+        case Binary(op="and", x=x, y=y):
+            return facts_of(x) + facts_of(y)
+        case Binary(op=op, x=x, y=y):
+            left, right = as_dim(x), as_dim(y)
+            if left is None or right is None:
+                return []
+            return {
+                "le": [right - left], "lt": [right - left - 1], "ge": [left - right],
+                "gt": [left - right - 1], "eq": [left - right, right - left],
+            }.get(op, [])  # fmt: skip
+        case Const():
+            return []
+    return []
