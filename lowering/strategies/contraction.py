@@ -244,7 +244,7 @@ def _tiled(kernel: Kernel, found: Product, tile: Tile) -> Kernel:
         deep,
     )
     (ib, i0, i1), (jb, j0, jv, jl) = nest.rows, nest.columns
-    kernel = reorder(kernel, _outermost(kernel), (*outside, jb, ib, j0, i0, i1, jv, jl))
+    kernel = reorder(kernel, ib, (jb, ib, j0, i0, i1, jv, jl))
     kernel = _pack_b(kernel, nest, tile)
     kernel = jam(kernel, i1, "unrolled")
     kernel = jam(kernel, jv, "unrolled")
