@@ -97,10 +97,7 @@ class _Splitting:
         self.operands.update(zip(names, self.op.operands, strict=True))
         scope = _Scope(formula.axes)
         root = formula.value
-        if isinstance(root, Reduce):
-            value = self._inside(root, scope)
-        else:
-            value = self._hoist(root, scope)
+        value = self._inside(root, scope) if isinstance(root, Reduce) else self._hoist(root, scope)
         return self._emit(Formula(formula.axes, value), self.op.result.name)
 
     def _inside(self, reduce: Reduce, scope: _Scope) -> Reduce:
