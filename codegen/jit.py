@@ -46,18 +46,22 @@ class NativeProgram:
     @classmethod
     def from_object(cls, data: bytes, program: Program, target: Target) -> NativeProgram:
         """Loads the object that `compile_object` made of the same program and target."""
+        return cls.load(
+            data, target, program.name, len(program.sizes),
+            len(program.with_role("input")), len(program.with_role("output")),
+        )  # fmt: skip
+
+    @classmethod
+    def load(
+        cls, data: bytes, target: Target, name: str, sizes: int, inputs: int, outputs: int
+    ) -> NativeProgram:
+        """Loads an object, given the program's name and how many arguments of each kind."""
         empty = parsed("")
         empty.triple = target.triple
         engine = llvm.create_mcjit_compiler(empty, target_machine(target))
         engine.add_object_file(llvm.ObjectFileRef.from_data(data))
         engine.finalize_object()
-        return cls(
-            name=interface.identifier(program.name),
-            sizes=len(program.sizes),
-            inputs=len(program.with_role("input")),
-            outputs=len(program.with_role("output")),
-            _engine=engine,
-        )
+        return cls(interface.identifier(name), sizes, inputs, outputs, engine)
 
     def _function(self, name: str, result: Any, arguments: Sequence[Any]) -> Callable[..., Any]:
         address = self._engine.get_function_address(f"{self.name}_{name}")
