@@ -114,14 +114,11 @@ def kernel_name(ops: Sequence[Op]) -> str:
     names = {op.name for op in ops}
     for idiom, name in _IDIOMS:
         if idiom <= names:
-            first = next(i for i, op in enumerate(ops) if op.name in idiom and op.name != "add")
-            last = max(i for i, op in enumerate(ops) if op.name in idiom - {"add", "mul"})
-            kept = [
-                None if op.name in idiom and first <= i <= last + 1 else label
-                for i, (op, label) in enumerate(zip(ops, labels, strict=True))
-            ]
-            kept[first] = name
-            labels = kept
+            first = next(i for i, op in enumerate(ops) if op.name in idiom - {"add"})
+            inside = idiom | {"add", "sub", "mul", "div"}
+            after = zip(labels[first:], ops[first:], strict=True)
+            rest = [label for label, op in after if op.name not in inside]
+            labels = [*labels[:first], name, *rest]
             break
     parts = list(dict.fromkeys(label for label in labels if label))
     if not parts:
