@@ -47,16 +47,21 @@ _WELCOME = {
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a value is computed inside a kernel that reads it, and why not if it is not."""
+    """Whether a value is computed inside a kernel that reads it, and why (not).
+
+    `kernel` is the kernel's name; `result` the last of its results, for several kernels may have
+    one name.
+    """
 
     value: str
     kernel: str
+    result: str
     fused: bool
     reason: str
 
     def __str__(self) -> str:
         verb = "is fused into" if self.fused else "is not fused into"
-        return f"%{self.value} {verb} {self.kernel}: {self.reason}"
+        return f"%{self.value} {verb} {self.kernel} (%{self.result}): {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -192,6 +197,8 @@ class _Partition:
         if self.kinds[op] == "view":
             joins = op.name in ("reshape", "concat") and not packs
             return "a convolution reads plain subscripts only" if joins else None
+        if op.name == "gather":
+            return "its subscripts are checked, which a packed loop cannot do"
         if not packs:
             return "a convolution reads each element many times"
         if self.kinds.cost(op) > _PROLOGUE:
@@ -282,11 +289,8 @@ class _Partition:
 
     def decisions(self) -> list[Decision]:
         names = {op.results[-1]: op.attributes["name"] for op in self._items() if op.regions}
-        by_group = {
-            group.number: next(names[v] for v in group.results if v in names)
-            for group in self.groups
-        }
+        last = {g.number: next(v for v in g.results if v in names) for g in self.groups}
         return [
-            Decision(value.name, by_group[group.number], fused, reason)
-            for value, group, fused, reason in reversed(self.notes)
+            Decision(value.name, names[last[g.number]], last[g.number].name, fused, reason)
+            for value, g, fused, reason in reversed(self.notes)
         ]
