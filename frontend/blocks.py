@@ -199,7 +199,7 @@ def _assign(e: Elaboration, statement: s.Assign) -> None:
     if not frame.assignable:
         e.fail("SW0406", f"`{statement.name}` cannot be given a new value here", statement.span,
                help=f"bindings are immutable: write `let {statement.name} = …`; only inside "
-                    "`repeat` a name is carried from turn to turn")  # fmt: skip
+                    "`repeat` and `if` a name can get a new value")  # fmt: skip
     before = scope[statement.name]
     value = evaluate(e, statement.value)
     if isinstance(before, Tensor) and is_number(value):

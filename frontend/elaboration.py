@@ -16,7 +16,7 @@ from stepwell.frontend.values import Origin, Tensor
 from stepwell.ir.diagnostics import Diagnostic, Label, UserError
 from stepwell.ir.graph.builder import GraphBuilder
 from stepwell.ir.graph.core import Attribute, Constraint, Parameter, TypeRuleError, Value
-from stepwell.ir.size import Dim
+from stepwell.ir.size import Dim, symbols
 from stepwell.ir.span import Span
 from stepwell.ir.types import TensorType
 
@@ -158,6 +158,10 @@ class Elaboration:
             self.fail("SW0404", f"the parameter `{path}` is declared twice", span,
                       f"{type} here, {known.type} before",
                       help="give the layer call a name of its own: `name: \"…\"`")  # fmt: skip
+        if self.frames[0].function.kind == "model" and (free := _symbols(type)):
+            self.fail("SW0409", f"the parameter `{path}` has the unknown size `{free[0]}`", span,
+                      str(type),
+                      help=f"write a number for `{free[0]}` in the model's signature")  # fmt: skip
         value = Value(path, type)
         self.builder.unique(path)
         self.builder.parameters.append(Parameter(value, initializer, span))
@@ -205,6 +209,10 @@ class Elaboration:
         for fault in error.diagnostics:
             if fault not in self.faults:
                 self.faults.append(fault)
+
+
+def _symbols(type: TensorType) -> list[str]:
+    return sorted({name for dim in type.shape for name in symbols(dim)})
 
 
 def place(span: Span) -> str:

@@ -224,7 +224,13 @@ def _if(e: Elaboration, node: s.If) -> Any:
     from stepwell.frontend.blocks import evaluate_block
 
     block = node.then if condition(e, node.condition) else node.otherwise
-    return None if block is None else evaluate_block(e, block)
+    if block is None:
+        return None
+    e.frame.assignable += 1
+    try:
+        return evaluate_block(e, block)
+    finally:
+        e.frame.assignable -= 1
 
 
 def condition(e: Elaboration, node: s.Expr) -> bool:

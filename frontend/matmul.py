@@ -1,7 +1,7 @@
 """`x @ w` as a contraction: vectors, matrices, batches.
 
-    f32[N, T, D] @ f32[D, K]        →  contract {spec = "abc,cd->abd"}     one shared matrix
-    f32[B, M, K] @ f32[B, K, N]     →  contract {spec = "abc,acd->abd"}
+    f32[N, T, D] @ f32[D, K]        →  contract {spec = "bik,kj->bij"}     one shared matrix
+    f32[B, M, K] @ f32[B, K, N]     →  contract {spec = "bik,bkj->bij"}
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from stepwell.ir.diagnostics import Label
 from stepwell.ir.size import Dim
 from stepwell.ir.span import Span
 
-LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+BATCH_LETTERS = "bcdefghlmnopqrstuvwxyzaABCDEFGH"
 
 
 def matmul(
@@ -61,13 +61,11 @@ def _inner_differ(
 def _spec(
     e: Elaboration, left: Tensor, right: Tensor, span: Span, spans: tuple[Span, Span]
 ) -> tuple[Tensor, Tensor, str]:
-    letters = iter(LETTERS)
-    k = next(letters)
-    rows = next(letters) if len(left.shape) > 1 else ""
-    columns = next(letters) if len(right.shape) > 1 else ""
+    rows = "i" if len(left.shape) > 1 else ""
+    columns = "j" if len(right.shape) > 1 else ""
     batch_left, batch_right = left.shape[:-2], right.shape[:-2]
     rank = max(len(batch_left), len(batch_right))
-    batch = [next(letters) for _ in range(rank)]
+    batch = BATCH_LETTERS[:rank]
     keep_left, keep_right = [], []
     for axis in range(-rank, 0):
         a = batch_left[axis] if len(batch_left) >= -axis else None
@@ -83,9 +81,9 @@ def _spec(
             keep_right.append(axis)
     left = _squeezed(e, left, keep_left, len(batch_left), spans[0])
     right = _squeezed(e, right, keep_right, len(batch_right), spans[1])
-    in_left = "".join(batch[a] for a in keep_left) + rows + k
-    in_right = "".join(batch[a] for a in keep_right) + k + columns
-    return left, right, f"{in_left},{in_right}->{''.join(batch)}{rows}{columns}"
+    in_left = "".join(batch[a] for a in keep_left) + rows + "k"
+    in_right = "".join(batch[a] for a in keep_right) + "k" + columns
+    return left, right, f"{in_left},{in_right}->{batch}{rows}{columns}"
 
 
 def _squeezed(e: Elaboration, x: Tensor, keep: list[int], batch: int, span: Span) -> Tensor:

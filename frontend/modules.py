@@ -74,7 +74,7 @@ def find_module(name: str, is_file: bool, used_by: str) -> tuple[str, str] | Non
     """The default loader: the folder of the using file, then the standard library."""
     folder = Path(used_by).parent
     path = folder / (name if is_file else f"{name}.well")
-    if not used_by.startswith(LIBRARY) and path.is_file():
+    if not used_by.startswith(LIBRARY) and path.is_file() and path != Path(used_by):
         return str(path), path.read_text(encoding="utf-8")
     return None if is_file else library_source(name)
 

@@ -3,7 +3,7 @@
     x            x |> relu        (the newline before `|>` is dropped)
       |> relu  →
 
-A newline is dropped inside ( ) and [ ], after a token that cannot end a statement, and before one
+A newline is dropped inside ( ) and [ ], after the brackets of a reduction, after a token that cannot end a statement, and before one
 that cannot begin a statement. A line that begins with `-` is a new statement: `-` has a prefix form.
 """
 
@@ -18,7 +18,7 @@ OPENERS = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
 OPERATORS = {"OR", "AND", "COMPARE", "PLUS", "POWER", "STAR", "TIMES", "EQUAL", "COMMA", "COLON"}
 OPERATORS |= {"DOT", "PIPE", "ARROW", "PACK", "AS", "WHERE"}
 CANNOT_END = OPERATORS | {"MINUS", "NOT", "LBRACE", "LET", "PARAM", "REPEAT", "FN", "LAYER"}
-CANNOT_END |= {"MODEL", "USE", "IF", "ELSE", "SEMICOLON"}
+CANNOT_END |= {"REDUCE", "MODEL", "USE", "IF", "ELSE", "SEMICOLON"}
 CANNOT_BEGIN = OPERATORS | {"RBRACE", "ELSE", "SEMICOLON", "$END"}
 
 
@@ -33,6 +33,7 @@ class Newlines(PostLex):
 
 def _filtered(stream: Iterable[Token]) -> Iterator[Token]:
     open_brackets: list[str] = []
+    reductions: set[int] = set()  # how many brackets are open around each `sum[…]`
     previous = ""
     pending: Token | None = None
     for token in stream:
@@ -45,8 +46,13 @@ def _filtered(stream: Iterable[Token]) -> Iterator[Token]:
             yield pending
         pending = None
         if token.type in OPENERS:
+            if previous == "REDUCE":
+                reductions.add(len(open_brackets))
             open_brackets.append(token.type)
         elif open_brackets and token.type == OPENERS[open_brackets[-1]]:
             open_brackets.pop()
         previous = token.type
+        if token.type == "RSQB" and len(open_brackets) in reductions:
+            reductions.remove(len(open_brackets))
+            previous = "REDUCE"  # its body follows
         yield token

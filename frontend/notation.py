@@ -174,7 +174,8 @@ def _guard(e: Elaboration, state: FormulaState, node: s.Expr | None) -> Expr | N
 def _check_body(e: Elaboration, node: s.Reduction, body: Expr) -> None:
     wants_bool = node.kind in ("any", "all")
     if wants_bool != (body.dtype == BOOL) and (wants_bool or node.kind in ("sum", "prod", "mean")):
-        help = "compare, as in `x[i] > 0`" if wants_bool else "`cast(…, i64)` first"
+        help = "put the condition in parentheses: `all[i] (x[i] > 0)`"
+        help = help if wants_bool else "`cast(…, i64)` first"
         e.fail("SW0213", f"`{node.kind}` does not take {body.dtype}", node.body.span, help=help)
     if node.kind == "mean" and not body.dtype.is_float:
         e.fail("SW0213", f"`mean` takes floats, not {body.dtype}", node.body.span,
@@ -323,10 +324,11 @@ def _pair(
     """Both operands as expressions of one dtype: numbers take the other's."""
     if is_number(left):
         y = scalar_of(e, state, right, None, spans[1])
-        x = scalar_of(e, state, _fit(left), y.dtype, spans[0])
+        x = scalar_of(e, state, left, y.dtype, spans[0])
     else:
         x = scalar_of(e, state, left, None, spans[0])
-        y = scalar_of(e, state, _fit(right), x.dtype, spans[1])
+        y = scalar_of(e, state, right, x.dtype, spans[1])
+    x, y = _adapted(x, y.dtype), _adapted(y, x.dtype)
     if x.dtype != y.dtype:
         wanted = x.dtype if x.dtype.is_float else y.dtype
         e.fail_labels(
@@ -336,8 +338,16 @@ def _pair(
     return x, y
 
 
-def _fit(value: Any) -> Any:
-    return value
+def _adapted(expr: Expr, dtype: DType) -> Expr:
+    """A choice between whole number literals takes the dtype that it meets, as one literal does."""
+    if not dtype.is_float or not isinstance(expr, scalar.Select) or expr.dtype != I64:
+        return expr
+    x, y = (
+        Const(float(part.value), dtype) if isinstance(part, Const) else _adapted(part, dtype)
+        for part in (expr.x, expr.y)
+    )
+    same = x.dtype == dtype and y.dtype == dtype
+    return scalar.Select(expr.condition, x, y) if same else expr
 
 
 def _element(expr: Expr, value: Any) -> str:

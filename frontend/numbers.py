@@ -51,8 +51,21 @@ def static_binary(e: Elaboration, op: str, left: Any, right: Any, span: Span) ->
         if op in ("//", "%"):
             e.fail("SW0213", f"`{op}` of {kind_of(left)} and {kind_of(right)}: sizes divide by "
                              "whole numbers", span)  # fmt: skip
-        return Deferred(SCALAR_OPS[op], (left, right))
+        return _deferred(e, op, left, right, span)
     return _floats(e, op, left, right, span)
+
+
+def _deferred(e: Elaboration, op: str, left: Any, right: Any, span: Span) -> Any:
+    """A quotient times or over a size stays a quotient: `D/heads * 2` can still be a size."""
+    if op in ("*", "/") and isinstance(left, Deferred) and left.op == "div" and is_dim(right):
+        over, under = left.operands
+        if is_dim(over) and is_dim(under):
+            if op == "*":
+                return _dims(e, "/", over * right, under, span)
+            return _dims(e, "/", over, under * right, span)
+    if op == "*" and isinstance(right, Deferred) and is_dim(left):
+        return _deferred(e, op, right, left, span)
+    return Deferred(SCALAR_OPS[op], (left, right))
 
 
 def _is_bool(value: object) -> bool:
@@ -248,8 +261,19 @@ def _exact_quotient(e: Elaboration, left: Dim, right: Dim, span: Span) -> Dim:
         e.fail("SW0205", f"{left} / {right} is not a whole number", span,
                f"{left} = {left // right} * {right} + {left % right}",
                help="`//` divides and rounds down")  # fmt: skip
+    left, right = _cancelled(left, right)
     e.constrain(left, "%", right, f"{left} must be divisible by {right}", span)
     return size.floordiv(left, right)
+
+
+def _cancelled(left: Dim, right: Dim) -> tuple[Dim, Dim]:
+    """The fraction without the symbols that both sides have as a factor."""
+    for name in sorted(size.symbols(right)):
+        factor = size.symbol(name)
+        over, under = size.exact_quotient(left, factor), size.exact_quotient(right, factor)
+        if over is not None and under is not None:
+            left, right = over, under
+    return left, right
 
 
 def number_value(value: Any) -> Any:

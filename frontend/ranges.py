@@ -69,6 +69,8 @@ def _atom(atom: Atom, box: Box) -> tuple[Dim | None, Dim | None]:
     match atom.function:
         case "mod" if isinstance(atom.right, int) and atom.right > 0:
             return 0, atom.right - 1
+        case "mod" if not size.symbols(atom.right) & set(box) and size.provably_le(0, atom.right):
+            return 0, atom.right - 1  # an axis of size 0 has no subscripts to check
         case "floordiv" if isinstance(atom.right, int) and atom.right > 0:
             return _each(left, lambda d: size.floordiv(d, atom.right))
         case "min":

@@ -103,6 +103,21 @@ def broadcast(call: BuiltinCall, x: Any, shape: Any) -> Any:
 
 
 @builtin
+def along(call: BuiltinCall, v: Any, x: Any, axis: Any) -> Any:
+    """The vector `v` along one axis of `x`, stretched to its shape: a bias per channel."""
+    vector, tensor = call.tensor(v, "v"), call.tensor(x, "x")
+    at = call.axis(axis, tensor)
+    if len(vector.shape) != 1 or not rules.agree(
+        call.e, vector.shape[0], tensor.shape[at], call.where("v")
+    ):
+        call.e.fail_labels(
+            "SW0201", f"along: axis {at} has the size {tensor.shape[at]}",
+            [Label(call.where("v"), vector.describe()),
+             Label(call.where("x"), tensor.describe())])  # fmt: skip
+    return call.emit("broadcast", [vector], ["v"], shape=tensor.shape, axes=(at,))
+
+
+@builtin
 def squeeze(call: BuiltinCall, x: Any, axis: Any) -> Any:
     """Without the named axes, which have size 1."""
     tensor = call.tensor(x, "x")

@@ -4,7 +4,7 @@
         →  S = (N, T), K = 8, H = 5, float = f32
 
 A name is bound at its first use, from left to right; what is written with unbound names waits until
-the others are known. `float`, `int`, `num` and `any` before brackets stand for one dtype each.
+the others are known. `float`, `int`, `num` and `tensor` before brackets stand for one dtype each.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ CLASSES = {
     "float": lambda d: d.is_float,
     "int": lambda d: d.is_int,
     "num": lambda d: d.is_float or d.is_int,
-    "any": lambda d: True,
+    "tensor": lambda d: True,
 }
-CLASS_EXAMPLE = {"float": F32, "int": I32, "num": F32, "any": F32}
+CLASS_EXAMPLE = {"float": F32, "int": I32, "num": F32, "tensor": F32}
 
 
 def is_static(type: syntax.TypeRef) -> bool:
@@ -300,7 +300,7 @@ class Matcher:
 
 
 _CLASS_WORDS = {"float": "a float type", "int": "an integer type", "num": "a number type",
-                "any": "any type"}  # fmt: skip
+                "tensor": "any type"}  # fmt: skip
 
 
 def _describe(argument: Tensor | Scalar) -> str:

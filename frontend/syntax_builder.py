@@ -208,7 +208,8 @@ class SyntaxBuilder(Transformer[Token, s.Module]):
         return s.Notation(self.span(meta), tuple(axes), body)
 
     def brackets(self, meta: Meta, *items: Any) -> tuple[Any, ...]:
-        return tuple(item for item in items if item is not None)
+        pairs = ((item, None) if isinstance(item, s.Pack) else item for item in items)
+        return tuple(pair for pair in pairs if pair is not None)
 
     def item(self, meta: Meta, value: Any, size: Any) -> tuple[Any, Any]:
         return value, size
