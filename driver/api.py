@@ -1,0 +1,150 @@
+"""The Python API: from a source to a `Model`.
+
+    import stepwell as sw
+    m = sw.compile("digits.well", model="digits", weights="digits.safetensors")
+    m(image)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from stepwell.ir.diagnostics import InputError, InternalError, StepwellError
+from stepwell.ir.dtypes import BY_NAME
+
+from stepwell.arrays import Array
+from stepwell.artefact import artefact
+from stepwell.cache import DiskCache
+from stepwell.compilation import Compilation, Options
+from stepwell.descriptions import read_descriptions
+from stepwell.debug import KERNELS, Trace
+from stepwell.model import Model, Parameters, aligned_block
+from stepwell.report import Kernels, Memory, kernel_reports
+from stepwell.signature import Signature, parse_dim
+from stepwell.source import as_source
+from stepwell.suggestions import did_you_mean, listed
+from stepwell.weights import Weights, fill
+
+
+def compile(
+    source: str | Path,
+    model: str | None = None,
+    weights: str | Path | Weights | None = None,
+    *,
+    seed: int = 0,
+    target_cpu: str | None = None,
+    threads: int = 1,
+    fast_math: bool = False,
+    check_each_pass: bool = False,
+    cache: bool = True,
+) -> Model:
+    """Compile a model to native code in this process.
+
+    source           a path, or the text of a program (or of either IR)
+    model            which of its models; not needed where there is one
+    weights          a .safetensors or .npz file, or a mapping from path to array; without them
+                     each parameter is drawn from its initialiser with `seed`
+    target_cpu       a processor's name, where not this machine's
+    threads          an upper bound on the threads of a call
+    fast_math        allow rewriting by rules that hold for real numbers only
+    check_each_pass  verify after every pass, and compare what the program computes
+    cache            look in the cache on disk, and keep the result there
+
+    Raises UserError where the program is at fault, InputError where an argument is.
+    """
+    if threads < 1:
+        raise InputError(f"threads: {threads} is not at least 1")
+    options = Options(model, target_cpu, fast_math, check_each_pass)
+    compilation = Compilation(as_source(source), options, Trace.start())
+    return compiled_model(compilation, weights, seed, cache)
+
+
+def compiled_model(
+    compilation: Compilation, weights: str | Path | Weights | None, seed: int, cache: bool = True
+) -> Model:
+    """The model of a compilation, loaded into this process."""
+    from stepwell.native import JitEntry, require_runnable
+
+    try:
+        require_runnable(compilation.target)
+        made = artefact(compilation, DiskCache.default() if cache else None)
+        entry = JitEntry(made, compilation.target)
+    except (StepwellError, MemoryError):
+        raise
+    except Exception as error:
+        raise InternalError(f"{type(error).__name__}: {error}") from error
+    kernels = kernel_reports(made.report["kernels"])
+    compilation.trace.say(KERNELS, str(Kernels(kernels)))
+    parameters = _parameters(made.description)
+    signature = Signature.of(made.description)
+    fill(parameters, signature.parameters, weights, seed, signature.name)
+    size = made.description["weights_size"]
+    memory = Memory(signature.workspace, parse_dim(made.report["naive"]), size)
+    return Model(made.description, entry, parameters, memory, kernels, compilation.stage)
+
+
+def load(
+    path: str | Path, weights: str | Path | Weights | None = None, *, model: str | None = None
+) -> Model:
+    """A model from a shared object that `stepwell build` made, with the same checks as `compile`.
+
+    weights   not needed where they are embedded, or where the model has no parameters
+    model     which of its models; not needed where there is one
+
+    Raises InputError where the file is not such an object, or the weights do not fit.
+    """
+    from stepwell.native import LibraryEntry, open_library
+
+    description = _choose(path, model)
+    entry = LibraryEntry(open_library(path), description)
+    signature = Signature.of(description)
+    embedded = entry.embedded_weights()
+    if weights is None and embedded is not None:
+        parameters = _embedded(description, embedded)
+    elif weights is None and signature.parameters:
+        raise InputError(f"{path} has no weights in it: load(path, weights=...)")
+    else:
+        parameters = _parameters(description)
+        fill(parameters, signature.parameters, weights or {}, 0, signature.name)
+    memory = Memory(signature.workspace, None, description["weights_size"])
+    return Model(description, entry, parameters, memory)
+
+
+def _choose(path: str | Path, model: str | None) -> dict[str, Any]:
+    found = {item["name"]: item for item in read_descriptions(path)}
+    if model is None and len(found) == 1:
+        return next(iter(found.values()))
+    if model not in found:
+        hint = did_you_mean(model or "", found)
+        raise InputError(f"{path} holds {listed(found)}; choose one with model=...{hint}")
+    return found[model]
+
+
+def _parameters(description: Mapping[str, Any]) -> Parameters:
+    block = aligned_block(description["weights_size"])
+    return Parameters(block, _views(block, description))
+
+
+def _embedded(description: Mapping[str, Any], address: int) -> Parameters:
+    """Views of the weights in a loaded object; they can't be written."""
+    raw = (ctypes.c_uint8 * description["weights_size"]).from_address(address)
+    block = np.frombuffer(raw, np.uint8)
+    block.flags.writeable = False
+    return Parameters(block, _views(block, description))
+
+
+def _views(block: Array, description: Mapping[str, Any]) -> dict[str, Array]:
+    """Each parameter as an array over its part of the block."""
+    views: dict[str, Array] = {}
+    for item in description["parameters"]:
+        dtype = BY_NAME[item["dtype"]].numpy
+        shape = tuple(item["shape"])
+        bytes = math.prod(shape) * dtype.itemsize
+        part = block[item["offset"] : item["offset"] + bytes]
+        views[item["name"]] = part.view(dtype).reshape(shape)
+    return views

@@ -1,0 +1,85 @@
+"""What a compilation leaves behind: object code that describes itself, and a report; from the cache
+where it is there.
+
+In: a source and options. Out: an `Artefact`, which becomes a model in this process without looking
+at the program again.
+
+    key = hash(compiler, source and all that it uses, options, target)
+    cache[key]  →  Artefact(description, report, code)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from stepwell.ir.target import Target
+
+from stepwell.cache import DiskCache
+from stepwell.compilation import Compilation
+from stepwell.version import compiler_digest
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """Native code, what it says of itself, and what the compiler says of it."""
+
+    description: dict[str, Any]
+    report: dict[str, Any]
+    code: bytes
+
+    def pack(self) -> bytes:
+        """As bytes: the length of the JSON, the JSON, the code."""
+        head = json.dumps({"description": self.description, "report": self.report}).encode()
+        return len(head).to_bytes(8, "little") + head + self.code
+
+    @staticmethod
+    def unpack(data: bytes) -> Artefact:
+        """From bytes."""
+        length = int.from_bytes(data[:8], "little")
+        head = json.loads(data[8 : 8 + length])
+        return Artefact(head["description"], head["report"], data[8 + length :])
+
+
+def artefact(compilation: Compilation, cache: DiskCache | None) -> Artefact:
+    """From the cache, else compiled and put there."""
+    checking = compilation.options.check_each_pass or compilation.trace.needs_everything
+    key = cache_key(compilation)
+    if cache is not None and not checking:
+        found = cache.get(key)
+        if found is not None:
+            return Artefact.unpack(found)
+    made = _compiled(compilation)
+    if cache is not None:
+        cache.put(key, made.pack())
+    return made
+
+
+def _compiled(compilation: Compilation) -> Artefact:
+    from stepwell.codegen.description import describe
+
+    from stepwell.report import report
+
+    program, target = compilation.program, compilation.target
+    return Artefact(describe(program, target), report(program), compilation.object_code)
+
+
+def cache_key(compilation: Compilation) -> str:
+    """A hash of all that the artefact depends on."""
+    options = compilation.options
+    parts = [
+        compiler_digest(),
+        compilation.source.digest,
+        repr((options.model, options.fast_math)),
+        _target_text(compilation.target),
+    ]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _target_text(target: Target) -> str:
+    """What code depends on; how many cores are usable just now is not in it."""
+    from dataclasses import replace
+
+    return repr(replace(target, cores=1))

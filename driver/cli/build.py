@@ -1,0 +1,74 @@
+"""`stepwell build`: a library with a C interface from a model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from stepwell.cli.arguments import (
+    CommandError,
+    add_compilation,
+    add_dump,
+    add_json,
+    add_model,
+    add_weights,
+)
+from stepwell.compilation import Compilation, Options
+from stepwell.debug import Trace
+from stepwell.source import Source, read_source
+
+HELP = "make a library with a C interface"
+DESCRIPTION = """\
+Compile a model into a shared object, an object file or an archive, with a C header, a
+`main.c` that runs it on raw files, and its weights beside it (or inside, with --embed).
+Without --model every model of the file goes in, each with its own weights file."""
+EXAMPLE = """\
+stepwell build examples/digits/digits.well --model digits \\
+    --weights examples/digits/digits.safetensors -o libdigits.so"""
+
+_SUFFIXES = (".so", ".o", ".a", ".dylib")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a .well file, or IR text")
+    add_model(parser)
+    add_weights(parser)
+    parser.add_argument(
+        "--output", "-o", metavar="F", required=True, help="ends in .so, .o or .a"
+    )
+    parser.add_argument("--embed", action="store_true", help="put the weights into the object")
+    add_compilation(parser)
+    add_dump(parser)
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from stepwell.codegen.objects import build
+
+    output = Path(args.output)
+    if output.suffix not in _SUFFIXES:
+        raise CommandError(f"-o {output}: the name must end in one of {', '.join(_SUFFIXES)}")
+    source, trace = read_source(args.file), Trace.start(args.dump)
+    compilations = [
+        Compilation(source, Options(name, args.target_cpu, args.fast_math, args.check_each_pass),
+                    trace)
+        for name in _chosen(source, args.model)
+    ]  # fmt: skip
+    programs = [compilation.program for compilation in compilations]
+    weights = {
+        compilation.program.name: packed_weights(compilation.program, args.weights, args.seed)
+        for compilation in compilations
+    }
+    for path in build(programs, compilations[0].target, output, weights, args.embed):
+        print(path)
+    return 0
+
+
+def _chosen(source: Source, model: str | None) -> list[str | None]:
+    """The models to put in: the named one, else all."""
+    if model is not None or source.kind != "well":
+        return [model]
+    names = model_names(source)
+    if not names:
+        raise CommandError(f"{source.file} declares no model")
+    return list(names)

@@ -1,0 +1,129 @@
+"""`stepwell run`: run a model on arrays from files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from stepwell.ir.diagnostics import InputError, InternalError
+
+from stepwell.api import compiled_model, load
+from stepwell.arrays import Array, as_array
+from stepwell.cli.arguments import (
+    CommandError,
+    add_compilation,
+    add_dump,
+    add_json,
+    add_model,
+    add_weights,
+    read_inputs,
+)
+from stepwell.compilation import Compilation, Options
+from stepwell.debug import Trace
+from stepwell.files import write_file
+from stepwell.model import Model
+from stepwell.source import read_source
+from stepwell.weights import described
+
+HELP = "run a model on arrays from files"
+DESCRIPTION = """\
+Compile a model (or take it from the cache), run it once, and print its outputs: small ones
+whole, of large ones a summary. FILE is a program, IR text, or a shared object."""
+EXAMPLE = """\
+stepwell run examples/digits/mlp.well --model mlp_accuracy \\
+    --weights examples/digits/mlp.safetensors \\
+    --input image=examples/digits/digits.npz:test_image \\
+    --input label=examples/digits/digits.npz:test_label"""
+
+SMALL = 64  # numbers that are printed whole
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a .well file, IR text, or a .so")
+    add_model(parser)
+    add_weights(parser)
+    parser.add_argument(
+        "--input", "-i", metavar="NAME=FILE", action="append", default=[],
+        help="name=x.npy, name=file.npz:key, or name=number; once for each input",
+    )  # fmt: skip
+    parser.add_argument("--output", "-o", metavar="F", help="write all outputs to this .npz")
+    parser.add_argument(
+        "--check", action="store_true", help="compare with the graph interpreter in float64"
+    )
+    add_compilation(parser)
+    add_dump(parser)
+    add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.output and not args.output.endswith((".npz", ".npy")):
+        raise CommandError(f"--output {args.output}: the name must end in .npz or .npy")
+    inputs = read_inputs(args.input)
+    if Path(args.file).suffix == ".so":
+        if args.check:
+            raise CommandError("--check needs the program: an object holds native code only")
+        model, compilation = load(args.file, args.weights, model=args.model), None
+    else:
+        options = Options(args.model, args.target_cpu, args.fast_math, args.check_each_pass)
+        compilation = Compilation(read_source(args.file), options, Trace.start(args.dump))
+        model = compiled_model(compilation, args.weights, args.seed)
+        if args.weights is None and model.parameters:
+            sys.stderr.write(f"note: no --weights: parameters are drawn with seed {args.seed}\n")
+    results = _named(model, model(**inputs))
+    for name, array in results.items():
+        print(summary(name, array))
+    if args.output:
+        _save(args.output, results)
+    if args.check and compilation is not None:
+        print(check(compilation, model, inputs, results))
+    return 0
+
+
+def _named(model: Model, results: Any) -> dict[str, Array]:
+    names = [argument.name for argument in model.signature.outputs]
+    return dict(zip(names, [results] if len(names) == 1 else results, strict=True))
+
+
+def summary(name: str, array: Array) -> str:
+    """`out: f32 = 0.975`; all numbers of a small array; of a large one least, greatest, mean."""
+    head = f"{name}: {described(array)}"
+    if array.ndim == 0:
+        return f"{head} = {array.item()!r}" if array.dtype.kind in "ib" else f"{head} = {array}"
+    if array.size <= SMALL:
+        text = np.array2string(array, separator=", ", max_line_width=88)
+        return f"{head} = {text}" if "\n" not in text else f"{head} =\n{text}"
+    wide = array.astype(np.float64)
+    facts = [f"{fact} {value:.6g}" for fact, value in _facts(wide)]
+    strange = int(np.size(wide) - np.isfinite(wide).sum())
+    if strange:
+        facts.append(f"{strange} not finite")
+    first = np.array2string(array.reshape(-1)[:6], separator=", ", max_line_width=1000)
+    return f"{head}\n  {', '.join(facts)}\n  begins {first[:-1]}, ...]"
+
+
+def _facts(array: Array) -> list[tuple[str, float]]:
+    with np.errstate(all="ignore"):
+        return [("min", array.min()), ("max", array.max()), ("mean", array.mean())]
+
+
+def _save(path: str, results: Mapping[str, Array]) -> None:
+    import io
+
+    # NumPy's files know no bfloat16: it is written as f32, which holds every value of it.
+    plain = {n: a.astype(np.float32) if a.dtype.kind == "V" else a for n, a in results.items()}
+    stream = io.BytesIO()
+    if path.endswith(".npz"):
+        np.savez(stream, **plain)
+    elif len(plain) == 1:
+        np.save(stream, next(iter(plain.values())))
+    else:
+        raise CommandError(f"--output {path}: {len(plain)} outputs need an .npz")
+    write_file(path, stream.getvalue())
+
+
+# How far native code may be from float64, relative to the largest number of an output.
+TOLERANCE = {"f64": 1e-10, "f32": 1e-4, "f16": 1e-2, "bf16": 5e-2}

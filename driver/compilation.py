@@ -1,0 +1,192 @@
+"""One compilation: a source and options, and every step of the way down as it is asked for.
+
+In: a `Source` (a program, or IR text to go on from). Out: `graph`, `program`, `object_code`, or any
+stage as text. Each step is made once, from the one above it.
+
+    Compilation(read_source("mlp.well"), Options("mlp")).stage("graph")  →  "graph @mlp[N](…) {…"
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+from stepwell.ir.diagnostics import InputError
+
+from stepwell.debug import KERNELS, Trace
+from stepwell.pipeline import GRAPH_PASSES, LOOP_PASSES, STAGES, Step
+from stepwell.source import Source
+from stepwell.suggestions import did_you_mean, listed
+
+if TYPE_CHECKING:
+    from stepwell.frontend import CheckedProgram
+    from stepwell.ir.graph.core import Graph
+    from stepwell.ir.loop.core import Program
+    from stepwell.ir.passes import Pass
+    from stepwell.ir.target import Target
+
+IR = TypeVar("IR", "Graph", "Program")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a compilation depends on beside its source."""
+
+    model: str | None = None
+    target_cpu: str | None = None
+    fast_math: bool = False
+    check_each_pass: bool = False
+
+
+@dataclass
+class Compilation:
+    """See the module's docstring. Attributes raise UserError where the source is at fault."""
+
+    source: Source
+    options: Options = field(default_factory=Options)
+    trace: Trace = field(default_factory=Trace)
+
+    def stage(self, name: str, kernel: str | None = None) -> str | bytes:
+        """One of STAGES: bytes for "obj", else text; only one kernel's where that is named."""
+        if name not in STAGES:
+            hint = did_you_mean(name, STAGES)
+            raise InputError(f"no stage `{name}`{hint or f'; there are {listed(STAGES)}'}")
+        match name:
+            case "ast":
+                return self.ast
+            case "graph" | "graph-opt" if kernel is not None:
+                raise InputError(f"stage `{name}` has no kernels to choose from")
+            case "graph":
+                return graph_text(self.graph)
+            case "graph-opt":
+                return graph_text(self.optimised_graph)
+            case "loops":
+                return loops_text(self.naive_program, kernel)
+            case "loops-opt":
+                return loops_text(self.program, kernel)
+        return self._native_stage(name, kernel)
+
+    @cached_property
+    def target(self) -> Target:
+        """The machine that code is made for. InputError for an unknown name."""
+        from stepwell.ir.target import UnknownTarget, host, named
+
+        if self.options.target_cpu is None:
+            return host()
+        try:
+            return named(self.options.target_cpu)
+        except UnknownTarget as error:
+            raise InputError(str(error)) from None
+
+    @cached_property
+    def ast(self) -> str:
+        """The program printed back from its syntax tree."""
+        from stepwell.frontend import parse, render_ast
+
+        if self.source.kind != "well":
+            raise InputError(f"{self.source.file} is IR: it has no syntax tree")
+        text = render_ast(parse(self.source.text, self.source.file))
+        self.trace.stage("ast", text)
+        return text
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Tensor operators, every shape known."""
+        if self.source.kind == "loops":
+            raise InputError(f"{self.source.file} is loop IR: the graph lies behind it")
+        if self.source.kind == "graph":
+            graph = read_graph(self.source)
+        else:
+            if self.trace.folder is not None:
+                _ = self.ast
+            from stepwell.frontend import elaborate
+
+            program = checked(self.source)
+            graph = elaborate(program, choose_model(program, self.options.model))
+        self._say("graph", graph)
+        return graph
+
+    @cached_property
+    def optimised_graph(self) -> Graph:
+        """Simplified, and partitioned into kernels."""
+        graph = self._passes(self.graph, GRAPH_PASSES)
+        self._say("graph-opt", graph)
+        return graph
+
+    @cached_property
+    def naive_program(self) -> Program:
+        """One naive loop nest per kernel."""
+        if self.source.kind == "loops":
+            program = read_program(self.source)
+        else:
+            from stepwell.lowering.graph_to_loops import graph_to_loops
+
+            program = graph_to_loops(self.optimised_graph)
+            if self.options.check_each_pass:
+                from stepwell.ir.loop import verify_program
+
+                verify_program(program)
+        self._say("loops", program)
+        return program
+
+    @cached_property
+    def program(self) -> Program:
+        """Scheduled for the target, memory planned."""
+        program = self.naive_program
+        if program.workspace is None:
+            program = self._passes(program, LOOP_PASSES)
+        self._say("loops-opt", program)
+        return program
+
+    @cached_property
+    def object_code(self) -> bytes:
+        """An object file with the model's native code."""
+        from stepwell.codegen.jit import compile_object
+
+        if self.trace.level >= KERNELS:
+            self._say_kernels()
+        if self.trace.needs_everything:
+            for name in ("llvm", "llvm-opt", "asm"):
+                self.trace.stage(name, self._native_stage(name, None))
+        start = time.perf_counter()
+        code = compile_object(self.program, self.target)
+        self.trace.ran("compile_object", time.perf_counter() - start, None)
+        self.trace.stage("obj", code)
+        return code
+
+    def _native_stage(self, name: str, kernel: str | None) -> str | bytes:
+        from stepwell.codegen import compile as llvm
+        from stepwell.codegen.llvm import Part, llvm_text
+
+        if kernel is None and name == "obj":
+            return self.object_code
+        part = None
+        if kernel is not None:
+            part = Part((pick_kernel(self.program, kernel),), entry=False)
+        text = llvm_text(self.program, self.target, part)
+        match name:
+            case "llvm":
+                return text
+            case "llvm-opt":
+                return llvm.optimised_text(text, self.target)
+            case "asm":
+                return llvm.assembly(text, self.target)
+            case _:
+                return llvm.object_bytes(text, self.target)
+
+    def _passes(self, ir: IR, steps: tuple[Step, ...]) -> IR:
+        for step in steps:
+            for item in passes(step.passes, self.options):
+                ir = run_pass(item, ir, self.trace, self.options.check_each_pass)
+        return ir
+
+    def _say(self, stage: str, ir: Graph | Program) -> None:
+        if self.trace.folder is not None:
+            self.trace.stage(stage, text_of(ir))
+
+    def _say_kernels(self) -> None:
+        from stepwell.report import Kernels, kernel_reports, report
+
+        self.trace.say(KERNELS, str(Kernels(kernel_reports(report(self.program)["kernels"]))))

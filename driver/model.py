@@ -1,0 +1,209 @@
+"""A compiled model: arrays in, arrays out, and what there is to know about it.
+
+In: an object's description, its native entry point, a report of its kernels. Out: `Model`, whose
+calls check their arguments, allocate the outputs, and run native code.
+
+    m = sw.compile("digits.well", model="digits", weights="digits.safetensors")
+    m(image)  →  f32[N, 10];   m.signature, m.parameters, m.memory, m.kernels, m.stage("asm")
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import namedtuple
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from stepwell.ir.diagnostics import InputError
+from stepwell.ir.size import evaluate
+
+from stepwell.arrays import Array, as_array
+from stepwell.report import KernelReport, Kernels, Memory
+from stepwell.signature import Signature
+from stepwell.suggestions import did_you_mean, listed
+
+ALIGNMENT = 64
+
+
+class Entry(Protocol):
+    """The native functions of one model."""
+
+    run: Callable[..., int]  # (sizes…, inputs…, outputs…, weights, workspace) → status
+    workspace_size: Callable[..., int]  # (sizes…) → bytes, or -1
+
+    def error_message(self, status: int) -> str:
+        """What a status means."""
+
+
+class Parameters(Mapping[str, Array]):
+    """The weights by path: views into the one block that native code reads, open to writing."""
+
+    def __init__(self, block: Array, views: dict[str, Array]) -> None:
+        self.block, self._views = block, views
+
+    def __getitem__(self, path: str) -> Array:
+        try:
+            return self._views[path]
+        except KeyError:
+            raise KeyError(f"no parameter `{path}`{did_you_mean(path, self._views)}") from None
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._views
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._views)
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __repr__(self) -> str:
+        lines = [f"  {path}: {view.dtype}{list(view.shape)}" for path, view in self.items()]
+        return "\n".join([f"{len(self)} parameters, {self.block.nbytes} bytes", *lines])
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What one combination of input shapes leads to."""
+
+    sizes: tuple[int, ...]
+    outputs: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
+    workspace: int
+
+
+class Model:
+    """A model in native code. Calls may come from several threads at once."""
+
+    def __init__(
+        self,
+        description: Mapping[str, Any],
+        entry: Entry,
+        parameters: Parameters,
+        memory: Memory,
+        kernels: tuple[KernelReport, ...] = (),
+        stages: Callable[[str, str | None], str | bytes] | None = None,
+    ) -> None:
+        self.description = description
+        self.signature = Signature.of(description)
+        self.parameters = parameters
+        self.memory = memory
+        self.kernels = Kernels(kernels)
+        self._entry, self._stages = entry, stages
+        self._run = entry.run
+        self._weights = address(parameters.block)
+        self._names = tuple(argument.name for argument in self.signature.inputs)
+        self._dtypes = tuple(argument.type.dtype for argument in self.signature.inputs)
+        self._numpy = tuple(dtype.numpy for dtype in self._dtypes)
+        self._plans: dict[tuple[tuple[int, ...], ...], _Plan] = {}
+        self._local = threading.local()
+        names = [argument.name for argument in self.signature.outputs]
+        self._outputs = namedtuple("outputs", names, rename=True)  # type: ignore[misc]
+
+    @property
+    def name(self) -> str:
+        return self.signature.name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run. One array where there is one output, else a tuple with the outputs' names.
+
+        Raises InputError for a wrong name, number, dtype or shape of the arguments, for sizes that
+        break a rule, and for what native code checks (a subscript outside its axis).
+        """
+        values = args if not kwargs and len(args) == len(self._names) else self._named(args, kwargs)
+        arrays = [
+            value
+            if type(value) is np.ndarray and value.dtype == dtype and value.flags.carray
+            else self._checked(value, number)
+            for number, (value, dtype) in enumerate(zip(values, self._numpy, strict=True))
+        ]
+        shapes = tuple(array.shape for array in arrays)
+        plan = self._plans.get(shapes) or self._planned(shapes)
+        outputs = [np.empty(shape, dtype) for shape, dtype in plan.outputs]
+        status = self._run(
+            *plan.sizes,
+            *[address(array) for array in arrays],
+            *[address(array) for array in outputs],
+            self._weights,
+            self._workspace(plan.workspace),
+        )
+        if status:
+            raise InputError(f"{self.name}: {self._entry.error_message(status)}")
+        return outputs[0] if len(outputs) == 1 else self._outputs(*outputs)
+
+    def stage(self, name: str, kernel: str | None = None) -> str | bytes:
+        """The model on one step of the way down: "graph", "loops-opt", "asm", …"""
+        if self._stages is None:
+            raise InputError(f"{self.name} was loaded from an object: its stages are not in it")
+        return self._stages(name, kernel)
+
+    def __repr__(self) -> str:
+        return f"<model {self.signature}>"
+
+    def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """The arguments in order; those by name put in their places."""
+        if len(args) > len(self._names):
+            raise InputError(
+                f"{self.name} takes {_counted(len(self._names))} "
+                f"({listed(self._names)}), not {len(args)}"
+            )
+        given = dict(zip(self._names, args, strict=False))
+        for name, value in kwargs.items():
+            if name not in self._names:
+                hint = did_you_mean(name, self._names) or f"; there are {listed(self._names)}"
+                raise InputError(f"{self.name} has no input `{name}`{hint}")
+            if name in given:
+                raise InputError(f"{self.name}: input `{name}` is given twice")
+            given[name] = value
+        missing = [str(a) for a in self.signature.inputs if a.name not in given]
+        if missing:
+            raise InputError(f"{self.name}: no value for input {listed(missing)}")
+        return [given[name] for name in self._names]
+
+    def _checked(self, value: Any, number: int) -> Array:
+        return as_array(value, self._dtypes[number], f"input `{self._names[number]}`")
+
+    def _planned(self, shapes: tuple[tuple[int, ...], ...]) -> _Plan:
+        sizes = self.signature.bind(shapes)
+        outputs = tuple(
+            (tuple(evaluate(dim, sizes) for dim in argument.type.shape), argument.type.dtype.numpy)
+            for argument in self.signature.outputs
+        )
+        for argument, (shape, _) in zip(self.signature.outputs, outputs, strict=True):
+            if min(shape, default=0) < 0:
+                raise InputError(f"{self.name}: output `{argument.name}` would have shape {shape}")
+        values = tuple(sizes.values())
+        workspace = self._entry.workspace_size(*values)
+        if workspace < 0:
+            raise InputError(f"{self.name}: the sizes {sizes} are too large")
+        plan = _Plan(values, outputs, workspace)
+        if len(self._plans) >= 256:
+            self._plans.clear()
+        self._plans[shapes] = plan
+        return plan
+
+    def _workspace(self, size: int) -> int:
+        """The address of this thread's workspace, at least `size` bytes."""
+        block: Array | None = getattr(self._local, "block", None)
+        if block is None or block.nbytes < size:
+            block = self._local.block = aligned_block(size)
+            self._local.address = address(block)
+        found: int = self._local.address
+        return found
+
+
+def _counted(count: int) -> str:
+    return "no inputs" if count == 0 else "1 input" if count == 1 else f"{count} inputs"
+
+
+def address(array: Array) -> int:
+    """Where an array's numbers lie."""
+    found: int = array.__array_interface__["data"][0]
+    return found
+
+
+def aligned_block(size: int) -> Array:
+    """At least `size` bytes of zeros, aligned as native code wants it, never at address 0."""
+    raw = np.zeros(size + ALIGNMENT, np.uint8)
+    start = -address(raw) % ALIGNMENT
+    return raw[start : start + size] if size else raw[start : start + 1]
