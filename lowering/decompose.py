@@ -23,6 +23,7 @@ from stepwell.ir.graph.rewrite import Editor, rewrite
 from stepwell.ir.scalar import (
     Axis,
     Binary,
+    Cast,
     Expr,
     Formula,
     Load,
@@ -67,7 +68,9 @@ def _decompose(op: Op, editor: Editor) -> Sequence[Value] | None:
 
 
 def _below_root(expr: Expr) -> list[Expr]:
-    """All of the expression, but not its own root where that is a reduction."""
+    """All of the expression but the reduction that is its root (or casts of that)."""
+    while isinstance(expr, Cast):
+        expr = expr.x
     everything = list(walk(expr))
     return everything[1:] if isinstance(expr, Reduce) else everything
 
@@ -96,9 +99,13 @@ class _Splitting:
         names = self.op.definition.operand_names(len(self.op.operands))
         self.operands.update(zip(names, self.op.operands, strict=True))
         scope = _Scope(formula.axes)
-        root = formula.value
-        value = self._inside(root, scope) if isinstance(root, Reduce) else self._hoist(root, scope)
+        value = self._root(formula.value, scope)
         return self._emit(Formula(formula.axes, value), self.op.result.name)
+
+    def _root(self, expr: Expr, scope: _Scope) -> Expr:
+        if isinstance(expr, Cast):
+            return Cast(self._root(expr.x, scope), expr.dtype)
+        return self._inside(expr, scope) if isinstance(expr, Reduce) else self._hoist(expr, scope)
 
     def _inside(self, reduce: Reduce, scope: _Scope) -> Reduce:
         """The reduction without reductions in it."""

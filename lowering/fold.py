@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+
 from stepwell.ir.dtypes import DType
 from stepwell.ir.graph.core import Array, Attributes, Graph, Op, Value
 from stepwell.ir.graph.rewrite import Editor, remove_dead, rewrite

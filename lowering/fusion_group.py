@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from stepwell.ir.graph.core import Op, Value
 from stepwell.ir.scalar import (
+    Cast,
     Const,
     Expr,
     Formula,
@@ -37,6 +38,14 @@ NOMINAL = 64  # what an unknown size counts as when costs are compared
 def nominal(dim: Dim) -> int:
     """The dim with every symbol at its nominal size."""
     return evaluate(dim, dict.fromkeys(symbols(dim), NOMINAL))
+
+
+def root_reduction(formula: Formula) -> Reduce | None:
+    """The reduction that is the whole formula, casts of its result aside."""
+    expr = formula.value
+    while isinstance(expr, Cast):
+        expr = expr.x
+    return expr if isinstance(expr, Reduce) else None
 
 
 @dataclass(frozen=True)
@@ -126,8 +135,9 @@ class Group:
     def add(self, op: Op, formula: Formula, family: str) -> None:
         """Take in an op that the group reads; `family` is that of its reduction, if it is one."""
         self.members[op.result] = op
-        if isinstance(formula.value, Reduce):
-            self._add_reduction(op, formula, formula.value, family)
+        reduction = root_reduction(formula)
+        if reduction is not None:
+            self._add_reduction(op, formula, reduction, family)
             return
         for read in tuple(self.reads[op.result]):
             env = {a.name: s for a, s in zip(formula.axes, read.subscripts, strict=True)}

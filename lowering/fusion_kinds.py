@@ -12,6 +12,7 @@ In: a graph. Out, per op: its kind
 from __future__ import annotations
 
 import numpy as np
+
 from stepwell.ir.graph.core import Graph, Op, Value
 from stepwell.ir.scalar import (
     Binary,
@@ -26,6 +27,7 @@ from stepwell.ir.scalar import (
     variables,
     walk,
 )
+from stepwell.lowering.fusion_group import root_reduction
 
 VIEWS = frozenset(
     {
@@ -113,13 +115,14 @@ def _is_data(op: Op) -> bool:
 
 
 def _kind(op: Op, formula: Formula) -> str:
-    if not isinstance(formula.value, Reduce):
+    reduction = root_reduction(formula)
+    if reduction is None:
         return "view" if op.name in VIEWS else "pointwise"
     if op.name in ("window_max", "window_sum"):
         return "window"
     if op.name == "conv" and _depthwise(op):
         return "window"
-    return "contraction" if op.name == "conv" else _reduction_kind(formula, formula.value)
+    return "contraction" if op.name == "conv" else _reduction_kind(formula, reduction)
 
 
 def _depthwise(op: Op) -> bool:

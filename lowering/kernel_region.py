@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+
 from stepwell.ir.graph.core import Graph, Op, Value
 from stepwell.ir.graph.registry import lookup
 from stepwell.ir.scalar import Axis, Formula, Reduce, variables, walk

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+
 from stepwell.ir.dtypes import BOOL
 from stepwell.ir.graph.core import Attribute, Op, Value, attribute_key
 from stepwell.ir.span import Span

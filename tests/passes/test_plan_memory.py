@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 
 import pytest
+
 from stepwell.ir.dtypes import F32
 from stepwell.ir.loop.core import (
     Alloc,
