@@ -74,3 +74,12 @@ def assembly(text: str, target: Target) -> str:
 def object_bytes(text: str, target: Target) -> bytes:
     """An object file."""
     return bytes(target_machine(target).emit_object(optimised(text, target)))
+
+
+def defined_symbols(text: str) -> list[str]:
+    """Names of the functions that a module defines for other objects, for an archive's index."""
+    return [
+        str(function.name)
+        for function in parsed(text).functions
+        if not function.is_declaration and str(function.linkage.name) in ("external", "weak_any")
+    ]

@@ -13,12 +13,14 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
 from stepwell.codegen import interface
 from stepwell.codegen.compile import object_bytes, parsed, target_machine
 from stepwell.codegen.llvm import llvm_text
+from stepwell.ir.diagnostics import InputError
 from stepwell.ir.loop.core import Program
 from stepwell.ir.target import Target
 
@@ -36,7 +38,7 @@ class NativeProgram:
     sizes: int
     inputs: int
     outputs: int
-    _engine: Any
+    _address: Callable[[str], int]  # of a symbol; keeps the code loaded
 
     @classmethod
     def compile(cls, program: Program, target: Target) -> NativeProgram:
@@ -61,11 +63,27 @@ class NativeProgram:
         engine = llvm.create_mcjit_compiler(empty, target_machine(target))
         engine.add_object_file(llvm.ObjectFileRef.from_data(data))
         engine.finalize_object()
-        return cls(interface.identifier(name), sizes, inputs, outputs, engine)
+        address = engine.get_function_address
+        return cls(interface.identifier(name), sizes, inputs, outputs, address)
+
+    @classmethod
+    def from_library(cls, path: Path, name: str | None = None) -> NativeProgram:
+        """Loads a model of a shared object: `name`, or its first. Raises InputError."""
+        library = _opened(path)
+        models = library_models(path)
+        name = models[0] if name is None else name
+        if name not in models:
+            raise InputError(f"{path} has no model `{name}`; it has {', '.join(models)}")
+
+        def address(symbol: str) -> int:
+            return ctypes.cast(getattr(library, symbol), ctypes.c_void_p).value or 0
+
+        text = cls(name, 0, 0, 0, address).description()
+        sizes, inputs, outputs = (len(text[key]) for key in ("sizes", "inputs", "outputs"))
+        return cls(name, sizes, inputs, outputs, address)
 
     def _function(self, name: str, result: Any, arguments: Sequence[Any]) -> Callable[..., Any]:
-        address = self._engine.get_function_address(f"{self.name}_{name}")
-        return ctypes.CFUNCTYPE(result, *arguments)(address)
+        return ctypes.CFUNCTYPE(result, *arguments)(self._address(f"{self.name}_{name}"))
 
     @cached_property
     def entry(self) -> Callable[..., int]:
@@ -88,6 +106,14 @@ class NativeProgram:
         """Bytes of workspace that `run` needs; -1 where the sizes are refused."""
         return int(self._workspace_size(*sizes))
 
+    def weights_size(self) -> int:
+        """Bytes of the weights."""
+        return int(self._function("weights_size", ctypes.c_int64, [])())
+
+    def embedded_weights(self) -> int:
+        """The address of the weights inside the object; 0 where it has none."""
+        return int(self._function("weights", ctypes.c_void_p, [])() or 0)
+
     @cached_property
     def _workspace_size(self) -> Callable[..., int]:
         return self._function("workspace_size", ctypes.c_int64, [ctypes.c_int64] * self.sizes)
@@ -102,3 +128,24 @@ class NativeProgram:
         text = self._function("description", ctypes.c_char_p, [])()
         result: dict[str, Any] = json.loads(bytes(text).decode())
         return result
+
+
+def _opened(path: Path) -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(str(path.resolve()))
+        library.stepwell_models.restype = ctypes.c_char_p
+    except OSError as error:
+        raise InputError(f"{path} cannot be loaded: {error}") from error
+    except AttributeError as error:
+        raise InputError(f"{path} was not built by Stepwell") from error
+    return library
+
+
+def library_models(path: Path) -> list[str]:
+    """The names of the models in a shared object. Raises InputError."""
+    return bytes(_opened(path).stepwell_models()).decode().split()
+
+
+def library_descriptions(path: Path) -> list[dict[str, Any]]:
+    """What a shared object says of each of its models. Raises InputError."""
+    return [NativeProgram.from_library(path, name).description() for name in library_models(path)]

@@ -8,7 +8,9 @@ kernels, then the functions that C calls.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from llvmlite import ir
 from stepwell.codegen import interface
@@ -16,7 +18,7 @@ from stepwell.codegen.debug import DebugInfo
 from stepwell.codegen.description import description
 from stepwell.codegen.entry import EntryEmitter, argument_facts
 from stepwell.codegen.kernel import declare_kernel, emit_kernel
-from stepwell.ir.loop.core import Program
+from stepwell.ir.loop.core import ALIGNMENT, Program
 from stepwell.ir.target import Target
 
 PRODUCER = "stepwell"
@@ -30,6 +32,15 @@ class Part:
     entry: bool = True
 
 
+@dataclass(frozen=True)
+class Embedding:
+    """Weights that go into the object: a file that the assembler includes, or the bytes."""
+
+    size: int
+    path: str = ""
+    data: bytes = b""
+
+
 def whole(program: Program) -> Part:
     """The part that is all of the program."""
     return Part(tuple(kernel.name for kernel in program.kernels))
@@ -40,7 +51,12 @@ def kernel_symbol(program: Program, kernel: str) -> str:
     return f"{interface.identifier(program.name)}.kernel.{kernel}"
 
 
-def llvm_text(program: Program, target: Target, part: Part | None = None) -> str:
+def llvm_text(
+    program: Program,
+    target: Target,
+    part: Part | None = None,
+    embedding: Embedding | None = None,
+) -> str:
     """The module's text."""
     part = part or whole(program)
     module = ir.Module(name=program.name)
@@ -59,7 +75,62 @@ def llvm_text(program: Program, target: Target, part: Part | None = None) -> str
             emit_kernel(function, kernel, facts[kernel.name], codes, target, debug)
     if part.entry:
         text = description(program, target)
-        EntryEmitter(module, program, target, functions, text).emit()
+        weights = _embedded(module, program, embedding)
+        EntryEmitter(module, program, target, functions, text, weights).emit()
     hidden = "define hidden i32 "
     prefix = f'@"{interface.identifier(program.name)}.kernel.'
-    return str(module).replace(f"define i32 {prefix}", f"{hidden}{prefix}")
+    text = str(module).replace(f"define i32 {prefix}", f"{hidden}{prefix}")
+    if embedding is not None and embedding.path:
+        text += _inclusion(_weights_symbol(program), embedding.path)
+    return text
+
+
+def models_text(names: Sequence[str]) -> str:
+    """The function `stepwell_models`, which lists the models of an object, to add to a module.
+
+    It is weak, so that two such objects can be linked into one program.
+    """
+    text = "".join(f"{name}\n" for name in names)
+    data = text.replace("\n", "\\0a") + "\\00"
+    return (
+        f'\n@stepwell_models.names = internal constant [{len(text) + 1} x i8] c"{data}"\n'
+        "define weak ptr @stepwell_models() nounwind {\n"
+        "  ret ptr @stepwell_models.names\n"
+        "}\n"
+    )
+
+
+def _weights_symbol(program: Program) -> str:
+    return f"{interface.identifier(program.name)}.embedded"
+
+
+def _embedded(module: Any, program: Program, embedding: Embedding | None) -> Any:
+    """The global that holds the weights, or None."""
+    if embedding is None:
+        return None
+    type = ir.ArrayType(ir.IntType(8), embedding.size)
+    weights = ir.GlobalVariable(module, type, _weights_symbol(program))
+    weights.global_constant = True
+    weights.align = ALIGNMENT
+    if embedding.path:
+        weights.linkage = "external"
+    else:
+        weights.initializer = ir.Constant(type, bytearray(embedding.data))
+        weights.linkage = "internal"
+    return weights
+
+
+def _inclusion(symbol: str, path: str) -> str:
+    """Module-level assembly (ELF) that defines `symbol` as the contents of a file."""
+    quoted = path.replace("\\", "\\\\").replace('"', '\\"')
+    lines = [
+        '.section .rodata.stepwell.weights,"a",@progbits',
+        f".balign {ALIGNMENT}",
+        f".globl {symbol}",
+        f".hidden {symbol}",
+        f"{symbol}:",
+        f'.incbin "{quoted}"',
+        ".text",
+    ]
+    escaped = (line.replace("\\", "\\5C").replace('"', "\\22") for line in lines)
+    return "\n" + "".join(f'module asm "{line}"\n' for line in escaped)

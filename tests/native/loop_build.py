@@ -1,0 +1,118 @@
+"""Loop programs by hand, for the tests of code generation, and running them on NumPy arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+from stepwell.codegen.jit import NativeProgram
+from stepwell.codegen.objects import pack_weights
+from stepwell.ir.dtypes import F32, I64
+from stepwell.ir.loop.core import (
+    Block,
+    Buffer,
+    Call,
+    For,
+    Kernel,
+    KernelParameter,
+    Program,
+    ProgramBuffer,
+    aligned,
+    scratch_bytes,
+)
+from stepwell.ir.scalar import Binary, Const, Expr, Load, Var, from_dim
+from stepwell.ir.size import evaluate, symbol, symbols
+from stepwell.ir.target import Target, host
+
+
+def expr(value) -> Expr:
+    """Names become i64 variables, ints become i64 constants, floats f32 constants."""
+    if isinstance(value, str):
+        return Var(value, I64)
+    if isinstance(value, bool | int):
+        return Const(int(value), I64)
+    return Const(value, F32) if isinstance(value, float) else value
+
+
+def op(name, x, y):
+    return Binary(name, expr(x), expr(y))
+
+
+def add(x, y):
+    return op("add", x, y)
+
+
+def mul(x, y):
+    return op("mul", x, y)
+
+
+def load(buffer: Buffer, *indices, guard=None) -> Load:
+    return Load(buffer.name, tuple(expr(i) for i in indices), buffer.dtype, guard)
+
+
+def loop(kind: str, index: str, extent, *body) -> For:
+    return For(index, extent, kind, tuple(body))
+
+
+def register(name: str, dtype, *shape) -> Buffer:
+    return Buffer(name, dtype, shape, "register")
+
+
+def one_kernel(
+    name: str, inputs: list[Buffer], outputs: list[Buffer], body: Block, parameters=(),
+    constraints=(),
+) -> Program:  # fmt: skip
+    """A program that calls one kernel on its inputs, parameters and outputs."""
+    buffers = [*inputs, *parameters, *outputs]
+    sizes = sorted({s for b in buffers for dim in b.shape for s in symbols(dim)})
+    given = [KernelParameter(b, "in") for b in (*inputs, *parameters)]
+    kernel = Kernel(
+        name, tuple(sizes), (*given, *(KernelParameter(b, "out") for b in outputs)), tuple(body)
+    )
+    roles = ["input"] * len(inputs) + ["parameter"] * len(parameters) + ["output"] * len(outputs)
+    items = [ProgramBuffer(b, role) for b, role in zip(buffers, roles, strict=True)]
+    arguments = tuple(b.name for b in buffers)
+    call = Call(name, tuple(symbol(s) for s in sizes), arguments, scratch=0)
+    return Program(
+        name, tuple(sizes), tuple(items), tuple(constraints), (call,), (kernel,),
+        workspace=aligned(scratch_bytes(kernel)),
+    )  # fmt: skip
+
+
+def workspace(size: int) -> np.ndarray:
+    """Aligned memory, filled with what no program should read."""
+    memory = np.full(max(size, 0) + 64, 0xFF, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + max(size, 0)]
+
+
+def call(native: NativeProgram, program: Program, sizes: dict[str, int], arrays) -> dict:
+    """Runs on arrays by name; returns the outputs by name. Fails where the status is not 0."""
+    values = [sizes[name] for name in program.sizes]
+    inputs = [np.ascontiguousarray(arrays[i.buffer.name]) for i in program.with_role("input")]
+    outputs = {
+        item.buffer.name: np.empty(
+            [evaluate(dim, sizes) for dim in item.buffer.shape], item.buffer.dtype.numpy
+        )
+        for item in program.with_role("output")
+    }
+    weights = pack_weights(program, arrays)
+    memory = workspace(native.workspace_size(values))
+    status = native.run(
+        values,
+        [a.ctypes.data for a in inputs],
+        [a.ctypes.data for a in outputs.values()],
+        weights.ctypes.data,
+        memory.ctypes.data,
+    )
+    assert status == 0, native.error_message(status)
+    return outputs
+
+
+def run(program: Program, sizes: dict[str, int], arrays, target: Target | None = None) -> dict:
+    """Compiles and runs once."""
+    return call(NativeProgram.compile(program, target or host()), program, sizes, arrays)
+
+
+__all__ = [
+    "add", "call", "expr", "from_dim", "load", "loop", "mul", "one_kernel", "op", "register",
+    "run", "workspace",
+]  # fmt: skip
