@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from llvmlite import ir
+
 from stepwell.codegen.math.error_function import erf
 from stepwell.codegen.math.exponential import exp, exp2, expm1, sigmoid, tanh
 from stepwell.codegen.math.formats import MathTarget

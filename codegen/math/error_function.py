@@ -2,7 +2,7 @@
 
 In: a `Real`. Out: a `Real`.
 
-    erf(x)   →   x + x ERF_NEAR(x²)              where |x| < 1.1
+    erf(x)   →   x + x ERF_NEAR(x²)              where |x| < 1.17
                  ±(1 - ERF_FAR(|x|)^8)           elsewhere, |x| cut off where erf rounds to 1
 
 Both are computed, one is taken. The eighth root of erfc is far smoother than erfc itself (the idea
@@ -17,7 +17,7 @@ from stepwell.codegen.math.coefficients import ERF_FAR, ERF_NEAR
 from stepwell.codegen.math.formats import F32, F64
 from stepwell.codegen.math.lanes import Real, polynomial
 
-_SPLIT = 1.1
+_SPLIT = 1.17
 _ERF_IS_1 = {F32: 3.93, F64: 5.95}
 
 

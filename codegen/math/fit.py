@@ -99,7 +99,7 @@ _HALF_LN2 = mpmath.log(2) / 2 * mpf("1.0005")
 _SQRT_HALF, _SQRT_2 = mpmath.sqrt(mpf(1) / 2) - mpf("1e-6"), mpmath.sqrt(2) + mpf("1e-6")
 _QUARTER_PI_SQUARED = (mpmath.pi / 4) ** 2 * mpf("1.0005")
 _TANH_SPLIT = mpf("0.625")
-_ERF_SPLIT = mpf("1.1")
+_ERF_SPLIT = mpf("1.17")
 _ERF_END = {"F32": mpf("3.93"), "F64": mpf("5.95")}
 _ATANH_END = (mpmath.sqrt(2) - 1) / (mpmath.sqrt(2) + 1) * mpf("1.0005")
 

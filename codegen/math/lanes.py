@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
+
 from stepwell.codegen.math.formats import F32, F64, Format, MathTarget
 
 

@@ -15,6 +15,7 @@ import math
 import struct
 
 from stepwell.codegen.math.coefficients import LOG
+from stepwell.codegen.math.double_word import two_product
 from stepwell.codegen.math.exponential import LN2_HIGH, LN2_LOW
 from stepwell.codegen.math.formats import F32, F64
 from stepwell.codegen.math.lanes import Bits, Real, polynomial
@@ -29,15 +30,18 @@ def log(x: Real) -> Real:
     """Natural logarithm: -infinity at ±0, NaN below."""
     e, f = split(x)
     low = e.times_plus(LN2_LOW[x.lanes.format], f)
-    return _with_special_values(x, e.times_plus(LN2_HIGH[x.lanes.format], _add_tail(f, low)))
+    return _with_special_values(
+        x, e.times_plus(LN2_HIGH[x.lanes.format], (f * f).times_plus(_half_tail(f), low))
+    )
 
 
 def log2(x: Real) -> Real:
     """Binary logarithm, exact at powers of two: the product with log2 e is kept in two parts."""
     e, f = split(x)
     high, low = _LOG2_E[x.lanes.format]
-    tail = _add_tail(f, None)
-    return _with_special_values(x, f.times_plus(high, tail.times_plus(high, f * low)) + e)
+    product, lost = two_product(f, x.lanes.real(high))
+    tail = (f * _half_tail(f)).times_plus(high, low)
+    return _with_special_values(x, e + (product + f.times_plus(tail, lost)))
 
 
 def log1p(x: Real) -> Real:
@@ -51,7 +55,7 @@ def log1p(x: Real) -> Real:
     ).as_real()
     f = (lost * 0.25).times_plus(four_times_two_to_minus_e, m - 1.0)
     low = e.times_plus(LN2_LOW[format], f)
-    result = e.times_plus(LN2_HIGH[format], _add_tail(f, low))
+    result = e.times_plus(LN2_HIGH[format], (f * f).times_plus(_half_tail(f), low))
     tiny = abs(x) < 2.0 ** -(format.fraction + 3)
     return tiny.select(x, _with_special_values(sum, result))
 
@@ -94,10 +98,9 @@ def _high_bits_as_real(number: Bits) -> Real:
     return (lanes.real(format.rounder).as_bits() + raised).as_real() - (format.rounder + offset)
 
 
-def _add_tail(f: Real, addend: Real | None) -> Real:
-    """addend + (log(1 + f) - f) = addend + f² (f LOG(f) - 1/2)."""
-    half = polynomial(f, LOG[f.lanes.format]).times_plus(f, -0.5)
-    return f * f * half if addend is None else (f * f).times_plus(half, addend)
+def _half_tail(f: Real) -> Real:
+    """(log(1 + f) - f) / f² = f LOG(f) - 1/2."""
+    return polynomial(f, LOG[f.lanes.format]).times_plus(f, -0.5)
 
 
 def _with_special_values(x: Real, result: Real) -> Real:

@@ -18,6 +18,7 @@ import itertools
 import math
 
 from llvmlite import ir
+
 from stepwell.codegen.math.formats import F32
 from stepwell.codegen.math.lanes import Bits, Real
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 
 from llvmlite import ir
+
 from stepwell.codegen.math.coefficients import COS, SIN
 from stepwell.codegen.math.exponential import nearest_integer
 from stepwell.codegen.math.formats import F32, F64, Format
@@ -78,10 +79,15 @@ def _reduce(x: Real) -> tuple[Real, Bits]:
 
 def _reduce_by_parts(x: Real) -> tuple[Real, Bits]:
     n, quadrant = nearest_integer(x, 0, factor=2 / math.pi)
-    r = x
-    for part in _HALF_PI[x.lanes.format, x.lanes.target.fma]:
-        r = n.times_plus(-float.fromhex(part), r)
-    return r, quadrant
+    parts = [float.fromhex(part) for part in _HALF_PI[x.lanes.format, x.lanes.target.fma]]
+    r = n.times_plus(-parts[0], x)
+    if x.lanes.target.fma:
+        return n.times_plus(-parts[2], n.times_plus(-parts[1], r)), quadrant
+    # n · parts[1] is exact too, but the difference is not: what it loses joins the small parts.
+    second = n * parts[1]
+    difference = r - second
+    lost = (r - difference) - second
+    return difference + (lost - (n * parts[2] + n * parts[3])), quadrant
 
 
 def _where_large(large: Mask, x: Real, r: Real, quadrant: Bits) -> tuple[Real, Bits]:
