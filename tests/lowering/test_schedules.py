@@ -1,0 +1,158 @@
+"""Schedules keep the meaning: naive nest = scheduled nest = native code, for each family.
+
+Each case is one formula; sizes around the vector width, empty ones, and several targets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from stepwell.codegen.jit import NativeProgram
+from stepwell.ir.dtypes import BF16, BOOL, F16, F32, F64, I8, I32, I64
+from stepwell.ir.graph import Graph, GraphBuilder
+from stepwell.ir.loop import interpret_program, verify_program
+from stepwell.ir.loop.core import For, Program, statements
+from stepwell.ir.loop.analysis import kernel_buffers
+from stepwell.ir.parse import Scope, parse_formula
+from stepwell.ir.size import evaluate, symbol
+from stepwell.ir.target import host, named
+from stepwell.ir.types import TensorType
+from stepwell.lowering.decompose import Decompose
+from stepwell.lowering.fuse import Fuse
+from stepwell.lowering.graph_to_loops import graph_to_loops
+from stepwell.lowering.plan_memory import PlanMemory
+from stepwell.lowering.schedule import schedule_kernel
+
+N = symbol("N")
+CASES: dict[str, tuple[str, list[TensorType]]] = {
+    "elementwise": (
+        "[n: N, j: 4, k: 10] -> tanh(x0[n, j, k]) * x1[k]",
+        [TensorType(F32, (N, 4, 10)), TensorType(F32, (10,))],
+    ),
+    "integers": (
+        "[n: N, k: 40] -> x0[n, k] * x1[k]",
+        [TensorType(I8, (N, 40)), TensorType(I8, (40,))],
+    ),
+    "transpose": ("[i: 21, n: N] -> x0[n, i]", [TensorType(F32, (N, 21))]),
+    "gather": (
+        "[n: N, j: 21] -> x0[cast(x1[n], i64), j]",
+        [TensorType(F32, (11, 21)), TensorType(I32, (N,))],
+    ),
+    "sum of rows": ("[i: 5] -> sum[n: N] x0[i, n]", [TensorType(F32, (5, N))]),
+    "sum of columns": ("[j: 37] -> sum[n: N] x0[n, j]", [TensorType(F32, (N, 37))]),
+    "sum in f64": ("[n: N] -> sum[k: 40] x0[n, k]", [TensorType(F64, (N, 40))]),
+    "any": ("[n: N] -> any[k: 40] x0[n, k]", [TensorType(BOOL, (N, 40))]),
+    "argmax": ("[n: N] -> argmax[k: 10] x0[n, k]", [TensorType(F32, (N, 10))]),
+    "maximum in windows": (
+        "[n: N, y: 20, x: 20] -> max[p: 2, q: 2] x0[n, 2*y + p, 2*x + q]",
+        [TensorType(F32, (N, 40, 41))],
+    ),
+    "depthwise": (
+        "[n: N, c: 5, x: 20] -> sum[q: 3 where x + q >= 1 and x + q <= 20] "
+        "x0[n, c, x + q - 1] * x1[c, q]",
+        [TensorType(F32, (N, 5, 20)), TensorType(F32, (5, 3))],
+    ),
+    "matrix product": (
+        "[n: N, j: 33] -> sum[k: 20] x0[n, k] * x1[k, j]",
+        [TensorType(F32, (N, 20)), TensorType(F32, (20, 33))],
+    ),
+    "transposed product": (
+        "[n: 3, i: N, j: 33] -> sum[k: 20] x0[n, i, k] * x1[n, j, k]",
+        [TensorType(F32, (3, N, 20)), TensorType(F32, (3, 33, 20))],
+    ),
+    "product of halves": (
+        "[n: N, j: 33] -> sum[k: 20] cast(x0[n, k], f32) * cast(x1[k, j], f32)",
+        [TensorType(F16, (N, 20)), TensorType(BF16, (20, 33))],
+    ),
+    "one row": (
+        "[n: 1, j: 77] -> sum[k: 50] x0[n, k] * x1[k, j]",
+        [TensorType(F32, (1, 50)), TensorType(F32, (50, 77))],
+    ),
+    "convolution": (
+        "[n: N, o: 7, y: 9, x: 9] -> sum[c: 5, p: 3, q: 3 "
+        "where y + p >= 1 and y + p <= 9 and x + q >= 1 and x + q <= 9] "
+        "x0[n, c, y + p - 1, x + q - 1] * x1[o, c, p, q]",
+        [TensorType(F32, (N, 5, 9, 9)), TensorType(F32, (7, 5, 3, 3))],
+    ),
+}
+TARGETS = ("native", "x86-64-v3", "x86-64-v2")
+
+
+def graph_of(text: str, types: list[TensorType]) -> Graph:
+    """A graph of one `index` op."""
+    buffers = {f"x{i}": type.dtype for i, type in enumerate(types)}
+    formula = parse_formula(text, Scope({"N": I64}, buffers))
+    builder = GraphBuilder("case", ["N"])
+    inputs = [builder.input(f"x{i}", type) for i, type in enumerate(types)]
+    return builder.finish([("out", builder.op("index", inputs, formula=formula))])
+
+
+def random(type: TensorType, n: int) -> np.ndarray:
+    shape = tuple(evaluate(dim, {"N": n}) for dim in type.shape)
+    generator = np.random.default_rng(n)
+    if type.dtype.is_float:
+        return generator.standard_normal(shape).astype(type.dtype.numpy)
+    if type.dtype == BOOL:
+        return generator.random(shape) < 0.05
+    return generator.integers(0, 11, shape).astype(type.dtype.numpy)
+
+
+def run_native(program: Program, arrays: dict[str, np.ndarray], n: int) -> np.ndarray:
+    native = NativeProgram.compile(program, host())
+    (output,) = program.with_role("output")
+    out = np.empty([evaluate(d, {"N": n}) for d in output.buffer.shape], output.buffer.dtype.numpy)
+    memory = np.full(evaluate(program.workspace or 0, {"N": n}) + 64, 255, np.uint8)
+    workspace = (memory.ctypes.data + 63) // 64 * 64
+    pointers = [array.ctypes.data for array in arrays.values()]
+    sizes = [n] * len(program.sizes)
+    assert native.run(sizes, pointers, [out.ctypes.data], workspace, workspace) == 0
+    return out
+
+
+def scheduled(program: Program, target: str) -> Program:
+    kernels = [schedule_kernel(kernel, named(target)) for kernel in program.kernels]
+    return PlanMemory().run(replace(program, kernels=tuple(kernels)))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("case", CASES)
+def test_schedule_keeps_the_meaning(case: str, target: str) -> None:
+    text, types = CASES[case]
+    naive = graph_to_loops(Fuse().run(Decompose().run(graph_of(text, types))))
+    program = scheduled(naive, target)
+    verify_program(program)
+    for n in (0, 1, 3, 16, 19):
+        arrays = {f"x{i}": random(type, n) for i, type in enumerate(types)}
+        expected = interpret_program(naive, arrays, {})["out"].astype(np.float64)
+        interpreted = interpret_program(program, arrays, {})["out"].astype(np.float64)
+        np.testing.assert_allclose(interpreted, expected, rtol=1e-4, atol=1e-4)
+        native = run_native(program, arrays, n).astype(np.float64)
+        np.testing.assert_allclose(native, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c not in ("argmax", "transpose", "gather")])
+def test_schedule_vectorises(case: str) -> None:
+    text, types = CASES[case]
+    naive = graph_to_loops(Fuse().run(Decompose().run(graph_of(text, types))))
+    kinds = {
+        s.kind
+        for kernel in scheduled(naive, "x86-64-v3").kernels
+        for s in statements(kernel.body)
+        if isinstance(s, For)
+    }
+    assert "vector" in kinds
+
+
+def test_a_product_is_packed_and_register_tiled() -> None:
+    text, types = CASES["matrix product"]
+    naive = graph_to_loops(Fuse().run(Decompose().run(graph_of(text, types))))
+    (kernel,) = scheduled(naive, "x86-64-v3").kernels
+    buffers = kernel_buffers(kernel)
+    assert {"a_panels", "b_panels"} <= set(buffers)
+    accumulators = [b for b in buffers.values() if b.space == "register"]
+    assert [b.shape[1:] for b in accumulators] == [(4, 8)] or [
+        b.shape[1:] for b in accumulators
+    ] == [(2, 8)]
