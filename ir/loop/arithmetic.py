@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
 from stepwell.ir.dtypes import BF16, F64, DType
 from stepwell.ir.scalar import COMBINE
 

@@ -43,6 +43,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+
 from stepwell.ir.dtypes import DType
 from stepwell.ir.graph.core import Constraint
 from stepwell.ir.scalar import Expr

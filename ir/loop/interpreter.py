@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+
 from stepwell.ir.diagnostics import InputError, InternalError
 from stepwell.ir.loop.core import (
     Buffer,

@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any, cast
 
 import numpy as np
+
 from stepwell.ir.graph.core import Constraint
 from stepwell.ir.loop import syntax
 from stepwell.ir.loop.core import (

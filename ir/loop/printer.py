@@ -16,6 +16,7 @@ import base64
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+
 from stepwell.ir.graph.core import Constraint
 from stepwell.ir.loop.core import (
     Alloc,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.graph.core import Constraint
 from stepwell.ir.loop.core import Buffer, Program

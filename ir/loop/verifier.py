@@ -1,0 +1,179 @@
+"""The rules of the loop IR: what every pass may rely on, and must keep.
+
+In: a program or a kernel. Out: nothing, or a `VerifyError` that shows the line at fault.
+
+    call row[N](x)
+
+    VerifyError: program `sums`: kernel `row` takes 2 arguments, given 1
+      | call row[N](x)
+      | ^^^^^^^^^^^^^^
+
+Kernels' rules are in `kernel_rules`. A program's: names once; sizes known; each call fits its
+kernel in number, dtype and shape; nothing is read before it is written; nothing that is written
+has a second name in the call, and only temporaries, outputs and `inout` arguments are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from stepwell.ir.diagnostics import VerifyError
+from stepwell.ir.loop.core import Call, Kernel, Program, ProgramBuffer, scratch_bytes
+from stepwell.ir.loop.kernel_rules import verify_kernel
+from stepwell.ir.loop.printer import buffer_line, call_line
+from stepwell.ir.size import Dim, substitute, symbols
+
+RELATIONS = ("==", "!=", "<=", "<", "%")
+
+
+def verify_loops(ir: Program | Kernel) -> None:
+    """Raises VerifyError where a program or a kernel breaks a rule."""
+    if isinstance(ir, Program):
+        verify_program(ir)
+    else:
+        verify_kernel(ir)
+
+
+def verify_program(program: Program) -> None:
+    """Raises VerifyError for the first rule that the program, or a kernel of it, breaks."""
+    _ProgramVerifier(program).run()
+    for kernel in program.kernels:
+        verify_kernel(kernel)
+
+
+@dataclass(frozen=True)
+class _ProgramVerifier:
+    program: Program
+
+    def fail(self, message: str, at: Call | ProgramBuffer | None = None) -> NoReturn:
+        where = f"program `{self.program.name}`: {message}"
+        match at:
+            case Call():
+                raise VerifyError(where, call_line(at), at.span)
+            case ProgramBuffer():
+                raise VerifyError(where, buffer_line(at))
+            case None:
+                raise VerifyError(where)
+
+    def run(self) -> None:
+        program = self.program
+        self.once(program.sizes, "size")
+        self.once((item.buffer.name for item in program.buffers), "buffer")
+        self.once((kernel.name for kernel in program.kernels), "kernel")
+        for item in program.buffers:
+            self.declaration(item)
+        for constraint in program.constraints:
+            self.known((constraint.left, constraint.right), f"`{constraint.message}`")
+            if constraint.relation not in RELATIONS:
+                self.fail(f"there is no relation `{constraint.relation}`")
+        if program.workspace is not None:
+            self.known([program.workspace], "the workspace")
+        self.calls()
+
+    def once(self, names: Iterable[str], what: str) -> None:
+        seen: set[str] = set()
+        for name in names:
+            if name in seen:
+                self.fail(f"there are two {what}s called `{name}`")
+            seen.add(name)
+
+    def known(self, dims: Iterable[Dim], what: str, at: Call | ProgramBuffer | None = None) -> None:
+        for dim in dims:
+            unknown = sorted(symbols(dim) - set(self.program.sizes))
+            if unknown:
+                self.fail(f"{what} depends on `{unknown[0]}`, which is no size", at)
+
+    def declaration(self, item: ProgramBuffer) -> None:
+        buffer = item.buffer
+        self.known(buffer.shape, "the shape", item)
+        if buffer.space != "memory":
+            self.fail("a program's buffer is in memory", item)
+        if (item.data is not None) != (item.role == "constant"):
+            self.fail("a constant has data, and nothing else has", item)
+        if item.data is not None:
+            same = item.data.shape == buffer.shape and item.data.dtype == buffer.dtype.numpy
+            if not same:
+                given = f"{item.data.dtype}{list(item.data.shape)}"
+                self.fail(f"the data is {given}", item)
+        if item.offset is not None:
+            self.known([item.offset], "the offset", item)
+            if item.role != "temporary":
+                self.fail("only temporaries lie in the workspace", item)
+            if self.program.workspace is None:
+                self.fail("there is an offset, but no workspace", item)
+        elif item.role == "temporary" and self.program.workspace is not None:
+            self.fail("there is a workspace, but no offset", item)
+
+    # ------------------------------------------------------------------ calls
+
+    def calls(self) -> None:
+        roles = {item.buffer.name: item.role for item in self.program.buffers}
+        defined = {
+            name for name, role in roles.items() if role in ("input", "parameter", "constant")
+        }
+        kernels = {kernel.name: kernel for kernel in self.program.kernels}
+        for call in self.program.calls:
+            if call.kernel not in kernels:
+                self.fail(f"there is no kernel `{call.kernel}`", call)
+            self.call(call, kernels[call.kernel], defined)
+        for item in self.program.with_role("output"):
+            if item.buffer.name not in defined:
+                self.fail("this output is never written", item)
+
+    def call(self, call: Call, kernel: Kernel, defined: set[str]) -> None:
+        self.counts(call, kernel)
+        self.known(call.sizes, "a size", call)
+        sizes = dict(zip(kernel.sizes, call.sizes, strict=True))
+        written: list[str] = []
+        for parameter, name in zip(kernel.parameters, call.arguments, strict=True):
+            item = self.buffer(name, call)
+            shape = tuple(substitute(dim, sizes) for dim in parameter.buffer.shape)
+            dtype = parameter.buffer.dtype
+            if shape != item.buffer.shape or dtype != item.buffer.dtype:
+                wanted = f"{dtype}[{', '.join(map(str, shape))}]"
+                theirs = f"`{parameter.buffer.name}` of `{kernel.name}` is {wanted}"
+                self.fail(f"{theirs}, `{name}` is {item.buffer.type}", call)
+            if parameter.role != "out" and name not in defined:
+                self.fail(f"`{name}` is read before it is written", call)
+            if parameter.role != "in":
+                written.append(name)
+                fixed = item.role == "constant" or (
+                    parameter.role == "out" and item.role in ("input", "parameter")
+                )
+                if fixed:
+                    self.fail(f"`{name}` is {_a(item.role)}: it is not written", call)
+        for name in written:
+            if call.arguments.count(name) > 1:
+                self.fail(f"`{name}` is written, so it is one argument only", call)
+        defined.update(written)
+        self.scratch(call, kernel)
+
+    def counts(self, call: Call, kernel: Kernel) -> None:
+        for what, wanted, given in (
+            ("size", kernel.sizes, call.sizes),
+            ("argument", kernel.parameters, call.arguments),
+        ):
+            if len(wanted) != len(given):
+                plural = "" if len(wanted) == 1 else "s"
+                message = f"takes {len(wanted)} {what}{plural}, given {len(given)}"
+                self.fail(f"kernel `{kernel.name}` {message}", call)
+
+    def buffer(self, name: str, call: Call) -> ProgramBuffer:
+        try:
+            return self.program.buffer(name)
+        except KeyError:
+            self.fail(f"there is no buffer `{name}`", call)
+
+    def scratch(self, call: Call, kernel: Kernel) -> None:
+        if call.scratch is not None:
+            self.known([call.scratch], "the place of the scratch", call)
+            if self.program.workspace is None:
+                self.fail("there is a place for scratch, but no workspace", call)
+        elif self.program.workspace is not None and scratch_bytes(kernel) != 0:
+            self.fail(f"`{kernel.name}` needs scratch, and has no place in the workspace", call)
+
+
+def _a(role: str) -> str:
+    return f"an {role}" if role[0] in "aeiou" else f"a {role}"
