@@ -1,7 +1,7 @@
 """Which argument is meant by which formal name: positional, then named, then defaults.
 
-    conv2d(x, channels: 32)   with formals (x, channels, kernel, stride = 1)
-        →  SW0307: `conv2d` needs `kernel`
+conv2d(x, channels: 32)   with formals (x, channels, kernel, stride = 1)
+    →  SW0307: `conv2d` needs `kernel`
 """
 
 from __future__ import annotations
@@ -39,15 +39,24 @@ def assign(
     for i, argument in enumerate(a for a in given if a.name is None):
         if i >= len(positions):
             count = len(positions)
-            e.fail("SW0306", f"`{callee}` takes {_count(count)}, not {i + 1}", argument.span,
-                   "one too many", help=_signature(callee, formals))  # fmt: skip
+            e.fail(
+                "SW0306",
+                f"`{callee}` takes {_count(count)}, not {i + 1}",
+                argument.span,
+                "one too many",
+                help=_signature(callee, formals),
+            )
         bound[positions[i]] = argument
     for argument in given:
         if argument.name is None:
             continue
         if argument.name not in formals:
-            e.fail("SW0308", f"`{callee}` has no argument `{argument.name}`", argument.span,
-                   help=did_you_mean(argument.name, formals) or _signature(callee, formals))  # fmt: skip
+            e.fail(
+                "SW0308",
+                f"`{callee}` has no argument `{argument.name}`",
+                argument.span,
+                help=did_you_mean(argument.name, formals) or _signature(callee, formals),
+            )
         if argument.name in bound:
             e.fail("SW0309", f"`{argument.name}` is given twice", argument.span, "again here")
         bound[argument.name] = argument

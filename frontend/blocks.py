@@ -12,15 +12,18 @@ from typing import Any
 
 from stepwell.frontend import syntax as s
 from stepwell.frontend.elaboration import POISON, Elaboration, Poisoned, place
-from stepwell.frontend.expressions import evaluate
+from stepwell.frontend.evaluation import evaluate, evaluates
 from stepwell.frontend.initializers import initializer_text
 from stepwell.frontend.limits import MAX_REPEAT
+from stepwell.frontend.operators import number_tensor
 from stepwell.frontend.parse_errors import RUNTIME_LATER, not_there_yet
-from stepwell.frontend.signatures import tensor_type
+from stepwell.frontend.results import conform
+from stepwell.frontend.signatures import is_static, static_argument, tensor_type
 from stepwell.frontend.suggest import did_you_mean
 from stepwell.frontend.traverse import walk
 from stepwell.frontend.values import (
     Declared,
+    Deferred,
     Namespace,
     Origin,
     Scalar,
@@ -30,6 +33,37 @@ from stepwell.frontend.values import (
 )
 from stepwell.ir.diagnostics import UserError
 from stepwell.ir.span import Span
+
+
+@evaluates(s.If)
+def _if(e: Elaboration, node: s.If) -> Any:
+    block = node.then if condition(e, node.condition) else node.otherwise
+    if block is None:
+        return None
+    e.frame.assignable += 1
+    try:
+        return evaluate_block(e, block)
+    finally:
+        e.frame.assignable -= 1
+
+
+def condition(e: Elaboration, node: s.Expr) -> bool:
+    """A condition that is known at compile time."""
+    value = evaluate(e, node)
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, (Tensor, Scalar, Deferred)):
+        shown = value.describe() if isinstance(value, Tensor) else "known at run time only"
+        e.fail(
+            "SW0111",
+            "`if` on a run-time value is not there yet",
+            node.span,
+            shown,
+            help="`select(condition, a, b)` chooses between values",
+        )
+    e.fail(
+        "SW0217", f"the condition of `if` must be true or false, not {kind_of(value)}", node.span
+    )
 
 
 def evaluate_block(e: Elaboration, block: s.Block) -> Any:
@@ -91,8 +125,12 @@ def run_statement(e: Elaboration, statement: s.Statement, last: bool) -> Any:
         case _:
             value = evaluate(e, statement)
             if not last and value is not None:
-                e.fail("SW0401", "the value of this expression is not used", statement.span,
-                       help="bind it with `let`, or leave it out")  # fmt: skip
+                e.fail(
+                    "SW0401",
+                    "the value of this expression is not used",
+                    statement.span,
+                    help="bind it with `let`, or leave it out",
+                )
             return value
     return None
 
@@ -116,11 +154,13 @@ def _let(e: Elaboration, statement: s.Let) -> None:
         e.frame.scopes[-1][names[0]] = _named(e, statement.bindings[0], value)
         return
     if not isinstance(value, (tuple, list)):
-        e.fail("SW0405", f"{len(names)} names for one value", statement.value.span,
-               kind_of(value))  # fmt: skip
+        e.fail("SW0405", f"{len(names)} names for one value", statement.value.span, kind_of(value))
     if len(value) != len(names):
-        e.fail("SW0405", f"{len(names)} names for {len(value)} values",
-               statement.bindings[0].span.to(statement.bindings[-1].span))  # fmt: skip
+        e.fail(
+            "SW0405",
+            f"{len(names)} names for {len(value)} values",
+            statement.bindings[0].span.to(statement.bindings[-1].span),
+        )
     for binding, part in zip(statement.bindings, value, strict=True):
         part = _annotated(e, binding, part, statement.value.span)
         e.frame.scopes[-1][binding.name] = _named(e, binding, part)
@@ -130,13 +170,9 @@ def _annotated(e: Elaboration, binding: s.Binding, value: Any, span: Span) -> An
     """The value, checked against the type written after the name."""
     if binding.type is None:
         return value
-    from stepwell.frontend.signatures import is_static, static_argument
-
     if is_static(binding.type) and not isinstance(value, (Tensor, Scalar)):
         formal = s.Formal(binding.span, binding.name, binding.type, None)
         return static_argument(e, formal, value, span)
-    from stepwell.frontend.results import conform
-
     return conform(e, value, tensor_type(e, binding.type), span, f"`{binding.name}`", binding.span)
 
 
@@ -179,32 +215,40 @@ def _param(e: Elaboration, statement: s.Param) -> None:
     if statement.name in RUNTIME_LATER:
         raise UserError([not_there_yet(statement.name, statement.span)])
     if frame.function.kind == "fn":
-        e.fail("SW0402", "a `fn` has no parameters", statement.span,
-               help=f"declare `layer {frame.function.name}(…)` instead")  # fmt: skip
+        e.fail(
+            "SW0402",
+            "a `fn` has no parameters",
+            statement.span,
+            help=f"declare `layer {frame.function.name}(…)` instead",
+        )
     type = tensor_type(e, statement.type)
     text = initializer_text(e, statement.initializer, type)
     path = frame.naming.path(statement.name)
-    frame.scopes[-1][statement.name] = e.parameter(
-        path, type, text, statement.span, statement.name
-    )
+    frame.scopes[-1][statement.name] = e.parameter(path, type, text, statement.span, statement.name)
 
 
 def _assign(e: Elaboration, statement: s.Assign) -> None:
     frame = e.frame
     scope = next((x for x in reversed(frame.scopes) if statement.name in x), None)
     if scope is None:
-        e.fail("SW0301", f"there is no `{statement.name}` to give a new value", statement.span,
-               help=did_you_mean(statement.name, frame.names())
-               or f"bind it first: `let {statement.name} = …`")  # fmt: skip
+        e.fail(
+            "SW0301",
+            f"there is no `{statement.name}` to give a new value",
+            statement.span,
+            help=did_you_mean(statement.name, frame.names())
+            or f"bind it first: `let {statement.name} = …`",
+        )
     if not frame.assignable:
-        e.fail("SW0406", f"`{statement.name}` cannot be given a new value here", statement.span,
-               help=f"bindings are immutable: write `let {statement.name} = …`; only inside "
-                    "`repeat` and `if` a name can get a new value")  # fmt: skip
+        e.fail(
+            "SW0406",
+            f"`{statement.name}` cannot be given a new value here",
+            statement.span,
+            help=f"bindings are immutable: write `let {statement.name} = …`; only inside "
+            "`repeat` and `if` a name can get a new value",
+        )
     before = scope[statement.name]
     value = evaluate(e, statement.value)
     if isinstance(before, Tensor) and is_number(value):
-        from stepwell.frontend.operators import number_tensor
-
         value = number_tensor(e, value, before.dtype, before.shape, statement.value.span)
     binding = s.Binding(statement.span, statement.name, None)
     scope[statement.name] = _named(e, binding, value)
@@ -214,11 +258,16 @@ def _repeat(e: Elaboration, statement: s.Repeat) -> None:
     frame = e.frame
     count = evaluate(e, statement.count)
     if not isinstance(count, int) or isinstance(count, bool):
-        e.fail("SW0504", f"the count of `repeat` must be a whole number, not {kind_of(count)}",
-               statement.count.span, help="it must be known at compile time")  # fmt: skip
+        e.fail(
+            "SW0504",
+            f"the count of `repeat` must be a whole number, not {kind_of(count)}",
+            statement.count.span,
+            help="it must be known at compile time",
+        )
     if not 0 <= count <= MAX_REPEAT:
-        e.fail("SW0504", f"`repeat` takes 0 to {MAX_REPEAT} turns, not {count}",
-               statement.count.span)  # fmt: skip
+        e.fail(
+            "SW0504", f"`repeat` takes 0 to {MAX_REPEAT} turns, not {count}", statement.count.span
+        )
     naming, turns = frame.naming, frame.naming.turns
     before, after = dict(naming.counts), dict(naming.counts)
     frame.assignable += 1

@@ -12,14 +12,17 @@ from typing import Any
 from stepwell.frontend import syntax as s
 from stepwell.frontend.arguments import Given, assign
 from stepwell.frontend.blocks import declared, evaluate_block
-from stepwell.frontend.elaboration import Elaboration, Frame, Naming, computed, place
-from stepwell.frontend.expressions import evaluate
+from stepwell.frontend.builtin_calls import run_builtin
+from stepwell.frontend.elaboration import Elaboration, Frame, Naming, computed
+from stepwell.frontend.evaluation import evaluate, evaluates
 from stepwell.frontend.limits import MAX_CALL_DEPTH, MAX_SELF_CALLS
+from stepwell.frontend.operators import number_tensor
 from stepwell.frontend.printer import expression
 from stepwell.frontend.results import conform
 from stepwell.frontend.signatures import (
     STATIC_TYPES,
     Matcher,
+    dtype_of,
     free_names,
     is_static,
     static_argument,
@@ -31,18 +34,45 @@ from stepwell.ir.diagnostics import Diagnostic, Label, UserError
 from stepwell.ir.span import Span
 
 
+@evaluates(s.Pipe)
+def _pipe(e: Elaboration, node: s.Pipe) -> Any:
+    first = Given(evaluate(e, node.value), node.value.span)
+    target = node.target
+    if isinstance(target, s.Call):
+        function = evaluate(e, target.function)
+        return call_value(
+            e, function, target.function, [first, *_arguments(e, target)], node.span, target.span
+        )
+    return call_value(e, evaluate(e, target), target, [first], node.span, target.span)
+
+
+def _arguments(e: Elaboration, node: s.Call) -> list[Given]:
+    given = [Given(evaluate(e, argument), argument.span) for argument in node.arguments]
+    for named in node.named:
+        given.append(Given(evaluate(e, named.value), named.value.span, named.name))
+    return given
+
+
+@evaluates(s.Call)
+def _call(e: Elaboration, node: s.Call) -> Any:
+    function = evaluate(e, node.function)
+    return call_value(e, function, node.function, _arguments(e, node), node.span, node.span)
+
+
 def call_value(
     e: Elaboration, function: Any, node: s.Expr, given: list[Given], span: Span, call: Span
 ) -> Any:
     """Call a value. `span` is the whole expression, `call` the part with the callee's name."""
     if isinstance(function, Builtin):
-        from stepwell.frontend.builtins import run_builtin
-
         return run_builtin(e, function, given, span)
     if isinstance(function, Declared):
         return call_declared(e, function, given, span, call)
-    e.fail("SW0310", f"{kind_of(function)} is not a function", node.span,
-           help=f"`{expression(node)}` cannot be called")  # fmt: skip
+    e.fail(
+        "SW0310",
+        f"{kind_of(function)} is not a function",
+        node.span,
+        help=f"`{expression(node)}` cannot be called",
+    )
 
 
 def call_declared(
@@ -74,8 +104,13 @@ def call_declared(
 def _bound_recursion(e: Elaboration, callee: Declared, span: Span) -> None:
     active = sum(frame.function is callee.function for frame in e.frames)
     if active > MAX_SELF_CALLS or len(e.frames) > MAX_CALL_DEPTH:
-        e.fail("SW0503", f"`{callee.name}` calls itself", span,
-               "here again", help="there is no recursion; `repeat` repeats a block")  # fmt: skip
+        e.fail(
+            "SW0503",
+            f"`{callee.name}` calls itself",
+            span,
+            "here again",
+            help="there is no recursion; `repeat` repeats a block",
+        )
 
 
 def _reorigin(value: Any, name: str, span: Span) -> Any:
@@ -126,8 +161,12 @@ def bind_formals(e: Elaboration, frame: Frame, given: list[Given], call: Span) -
         elif is_number(argument.value):
             numbers.append((formal, argument))
         else:
-            e.fail("SW0217", f"`{formal.name}` of `{function.name}` must be a tensor, not "
-                             f"{kind_of(argument.value)}", argument.span)  # fmt: skip
+            e.fail(
+                "SW0217",
+                f"`{formal.name}` of `{function.name}` must be a tensor, not "
+                f"{kind_of(argument.value)}",
+                argument.span,
+            )
     matcher.finish()
     for formal, argument in numbers:
         frame.scopes[0][formal.name] = _number_argument(e, frame, formal, argument)
@@ -156,13 +195,11 @@ def bind_statics(e: Elaboration, frame: Frame, bound: dict[str, Given]) -> None:
                 argument = Given(evaluate(e, formal.default), formal.default.span)
             finally:
                 e.frames.pop()
-        frame.scopes[0][formal.name] = static_argument(
-            e, formal, argument.value, argument.span
-        )
+        frame.scopes[0][formal.name] = static_argument(e, formal, argument.value, argument.span)
 
 
 def _number_argument(e: Elaboration, frame: Frame, formal: s.Formal, argument: Given) -> Any:
-    """A number given for a tensor: it takes the shape where that is known, else it is one element."""
+    """A number for a tensor: it takes the shape where that is known, else it is one element."""
     if any(isinstance(x, Scalar) for x in frame.scopes[0].values()):
         return argument.value
     e.frames.append(frame)
@@ -175,11 +212,14 @@ def _number_argument(e: Elaboration, frame: Frame, formal: s.Formal, argument: G
             for d in dims
         )
         if known:
-            return conform(e, argument.value, tensor_type(e, formal.type), argument.span,
-                           f"`{formal.name}`", argument.span)  # fmt: skip
-        from stepwell.frontend.operators import number_tensor
-        from stepwell.frontend.signatures import dtype_of
-
+            return conform(
+                e,
+                argument.value,
+                tensor_type(e, formal.type),
+                argument.span,
+                f"`{formal.name}`",
+                argument.span,
+            )
         one = number_tensor(e, argument.value, dtype_of(e, frame, formal.type), (), argument.span)
         Matcher(e, frame, argument.span).tensor(formal, one, argument.span)
         return one
@@ -196,16 +236,24 @@ def finish_body(e: Elaboration, frame: Frame) -> Any:
     value = evaluate_block(e, function.body)
     last = function.body.statements[-1].span if function.body.statements else function.body.span
     if value is None:
-        e.fail("SW0405", f"`{function.name}` has no value", function.head,
-               help="the last expression of the body is the value")  # fmt: skip
+        e.fail(
+            "SW0405",
+            f"`{function.name}` has no value",
+            function.head,
+            help="the last expression of the body is the value",
+        )
     if not function.results:
         return value
     values = value if isinstance(value, tuple) else (value,)
     if isinstance(value, list) and len(function.results) > 1:
         values = tuple(value)
     if len(values) != len(function.results):
-        e.fail("SW0218", f"`{function.name}` declares {_results(len(function.results))} and has "
-                         f"{_results(len(values))}", last)  # fmt: skip
+        e.fail(
+            "SW0218",
+            f"`{function.name}` declares {_results(len(function.results))} and has "
+            f"{_results(len(values))}",
+            last,
+        )
     checked = tuple(
         _result(e, function, i, values[i], _part_span(function, i)) for i in range(len(values))
     )
@@ -229,12 +277,18 @@ def _result(e: Elaboration, function: s.Function, i: int, value: Any, span: Span
         formal = s.Formal(span, "the result", declared_type, None)
         return static_argument(e, formal, value, span)
     what = f"the result of `{function.name}`"
-    if declared_type.dims is None and declared_type.name in STATIC_TYPES and (
-        declared_type.name != "bool"
+    if (
+        declared_type.dims is None
+        and declared_type.name in STATIC_TYPES
+        and (declared_type.name != "bool")
     ):
-        e.fail("SW0218", f"{what} is declared `{declared_type.name}`, known at compile time, but "
-                         f"is {kind_of(value)}", span,
-               help=f"write `{declared_type.name}[]` for one element at run time")  # fmt: skip
+        e.fail(
+            "SW0218",
+            f"{what} is declared `{declared_type.name}`, known at compile time, but "
+            f"is {kind_of(value)}",
+            span,
+            help=f"write `{declared_type.name}[]` for one element at run time",
+        )
     return conform(e, value, tensor_type(e, declared_type), span, what, declared_type.span)
 
 
@@ -249,8 +303,12 @@ def _naming(
     if callee.kind == "fn":
         return Naming(), False, given
     if frame.function.kind == "fn":
-        e.fail("SW0403", f"a `fn` cannot call the {callee.kind} `{callee.name}`", span,
-               help=f"a `fn` has no parameters: declare `layer {frame.function.name}(…)`")  # fmt: skip
+        e.fail(
+            "SW0403",
+            f"a `fn` cannot call the {callee.kind} `{callee.name}`",
+            span,
+            help=f"a `fn` has no parameters: declare `layer {frame.function.name}(…)`",
+        )
     name = None
     if not any(formal.name == "name" for formal in callee.function.formals):
         named = [g for g in given if g.name == "name"]
@@ -265,12 +323,20 @@ def _naming(
 
 def _explicit_name(e: Elaboration, given: Given) -> str:
     name = given.value
-    if isinstance(name, str) and name and all(p.isidentifier() or p.isdigit()
-                                              for p in name.split(".")):  # fmt: skip
+    if (
+        isinstance(name, str)
+        and name
+        and all(p.isidentifier() or p.isdigit() for p in name.split("."))
+    ):
         return name
-    e.fail("SW0408", f"a name for parameters must be a string, not {kind_of(name)}"
-           if not isinstance(name, str) else f"`{name}` cannot name parameters", given.span,
-           help='write `name: "encoder"`')  # fmt: skip
+    e.fail(
+        "SW0408",
+        f"a name for parameters must be a string, not {kind_of(name)}"
+        if not isinstance(name, str)
+        else f"`{name}` cannot name parameters",
+        given.span,
+        help='write `name: "encoder"`',
+    )
 
 
 def _model_naming(
@@ -298,6 +364,3 @@ def _only_model(e: Elaboration, callee: Declared) -> bool:
             if found is not None and found.kind != "fn" and found.function != callee.function:
                 return False
     return True
-
-
-__all__ = ["call_value", "place"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stepwell.frontend import dims as rules
-from stepwell.frontend.builtins import BuiltinCall, builtin
+from stepwell.frontend.builtin_calls import BuiltinCall, builtin
 from stepwell.frontend.limits import MAX_RANK
 from stepwell.frontend.operators import broadcast, number_tensor
 from stepwell.frontend.values import Scalar, Tensor, is_dim

@@ -1,6 +1,6 @@
 """From a program to graphs: `check` elaborates everything, `elaborate` one model.
 
-    elaborate(program, "mlp")   →   graph @mlp[N](%image: f32[N, 784]) { … }
+elaborate(program, "mlp")   →   graph @mlp[N](%image: f32[N, 784]) { … }
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from stepwell.frontend import builtins, expressions, notation, subscripts  # noqa: F401
 from stepwell.frontend import syntax as s
 from stepwell.frontend.arguments import Given
 from stepwell.frontend.calls import bind_statics, finish_body
-from stepwell.frontend.elaboration import Elaboration, Frame, Naming, Poisoned, computed, place
-from stepwell.frontend.expressions import evaluate
+from stepwell.frontend.elaboration import Elaboration, Frame, Naming, Poisoned, place
+from stepwell.frontend.evaluation import evaluate
 from stepwell.frontend.limits import deep_recursion
-from stepwell.frontend.modules import CheckedProgram, Linker, Loader, LoadedModule, find_module
+from stepwell.frontend.modules import CheckedProgram, Linker, LoadedModule, Loader, find_module
 from stepwell.frontend.numbers import as_dim
 from stepwell.frontend.operators import number_tensor
 from stepwell.frontend.signatures import CLASSES, dtype_of, free_names, is_static
@@ -22,6 +23,7 @@ from stepwell.frontend.suggest import did_you_mean
 from stepwell.frontend.values import Origin, Pack, Tensor, is_number, kind_of
 from stepwell.ir import size
 from stepwell.ir.diagnostics import Diagnostic, Label, UserError
+from stepwell.ir.dtypes import BOOL, F32, I64, DType
 from stepwell.ir.graph.core import Graph
 from stepwell.ir.size import Dim
 from stepwell.ir.span import Span
@@ -151,14 +153,21 @@ class _Entry:
         known = {f.name: f for f in function.formals if is_static(f.type)}
         for name in self.statics:
             if name not in known:
-                e.fail("SW0308", f"`{function.name}` has no static argument `{name}`",
-                       function.head, help=did_you_mean(name, known))  # fmt: skip
+                e.fail(
+                    "SW0308",
+                    f"`{function.name}` has no static argument `{name}`",
+                    function.head,
+                    help=did_you_mean(name, known),
+                )
         given = {n: Given(v, known[n].span) for n, v in self.statics.items()}
         missing = [n for n, f in known.items() if f.default is None and n not in given]
         if missing:
-            e.fail("SW0307", f"the static argument `{missing[0]}` needs a value",
-                   known[missing[0]].span,
-                   help=f"give it a default, or a value: {missing[0]}=…")  # fmt: skip
+            e.fail(
+                "SW0307",
+                f"the static argument `{missing[0]}` needs a value",
+                known[missing[0]].span,
+                help=f"give it a default, or a value: {missing[0]}=…",
+            )
         self._unique_names()
         bind_statics(e, self.frame, given)
         for formal in function.formals:
@@ -169,15 +178,20 @@ class _Entry:
         seen: set[str] = set()
         for formal in self.function.formals:
             if formal.name in seen:
-                self.e.fail("SW0303", f"the argument `{formal.name}` is declared twice",
-                            formal.span)  # fmt: skip
+                self.e.fail(
+                    "SW0303", f"the argument `{formal.name}` is declared twice", formal.span
+                )
             seen.add(formal.name)
 
     def _input(self, formal: s.Formal) -> None:
         e = self.e
         if self.function.kind == "model" and formal.type.dims and formal.type.name in CLASSES:
-            e.fail("SW0220", f"a model's inputs have one element type, not `{formal.type.name}`",
-                   formal.type.span, help="write `f32[…]`")  # fmt: skip
+            e.fail(
+                "SW0220",
+                f"a model's inputs have one element type, not `{formal.type.name}`",
+                formal.type.span,
+                help="write `f32[…]`",
+            )
         dtype = dtype_of(e, self.frame, formal.type)
         type = TensorType(dtype, self._shape(formal))
         value = e.builder.input(formal.name, type)
@@ -205,8 +219,12 @@ class _Entry:
 
     def _pack(self, pack: s.Pack) -> tuple[Dim, ...]:
         if self.function.kind == "model":
-            self.e.fail("SW0220", "a model's inputs have a fixed number of axes", pack.span,
-                        help="name each axis: `f32[N, D]`")  # fmt: skip
+            self.e.fail(
+                "SW0220",
+                "a model's inputs have a fixed number of axes",
+                pack.span,
+                help="name each axis: `f32[N, D]`",
+            )
         bound = self.frame.scopes[0].get(pack.name)
         if isinstance(bound, Pack):
             return bound.dims
@@ -226,14 +244,17 @@ class _Entry:
         for _ in dims:
             for dim in dims:
                 unknown = size.symbols(dim) - known
-                values = {n: 1 for n in known}
+                values = dict.fromkeys(known, 1)
                 if len(unknown) == 1 and size.solve(size.substitute(dim, values), 1) is not None:
                     known |= unknown
         for name in self.e.builder.sizes:
             if name not in known:
-                self.e.fail("SW0209", f"the size `{name}` cannot be told from the inputs",
-                            self.function.head,
-                            help=f"use `{name}` by itself as a dimension of an input")  # fmt: skip
+                self.e.fail(
+                    "SW0209",
+                    f"the size `{name}` cannot be told from the inputs",
+                    self.function.head,
+                    help=f"use `{name}` by itself as a dimension of an input",
+                )
 
     def _named_results(self) -> list[tuple[str, Any]]:
         values = self.value if isinstance(self.value, (tuple, list)) else (self.value,)
@@ -249,19 +270,17 @@ class _Entry:
             if not isinstance(value, Tensor):
                 if self.function.kind != "model":
                     continue
-                self.e.fail("SW0218", f"a model's result is a tensor, not {kind_of(value)}",
-                            self.function.head)  # fmt: skip
+                self.e.fail(
+                    "SW0218",
+                    f"a model's result is a tensor, not {kind_of(value)}",
+                    self.function.head,
+                )
             results.append((names[i] or default[i], value.value))
         return results
 
 
-def dtype_of_number(value: Any) -> Any:
+def dtype_of_number(value: Any) -> DType:
     """The dtype of a number that nothing else decides: f32, i64 or bool."""
-    from stepwell.ir.dtypes import BOOL, F32, I64
-
     if isinstance(value, bool):
         return BOOL
     return I64 if isinstance(value, (int, size.Size)) else F32
-
-
-__all__ = ["check", "computed", "elaborate", "models"]

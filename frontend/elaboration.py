@@ -21,11 +21,11 @@ from stepwell.ir.span import Span
 from stepwell.ir.types import TensorType
 
 if TYPE_CHECKING:
+    from stepwell.frontend.elements import FormulaState
     from stepwell.frontend.modules import CheckedProgram, LoadedModule
-    from stepwell.frontend.notation import FormulaState
 
 
-class Poisoned(Exception):  # noqa: N818
+class Poisoned(Exception):
     """A value depends on a mistake that has been reported already."""
 
 
@@ -133,9 +133,7 @@ class Elaboration:
         span: Span,
     ) -> list[Label]:
         shown = [i for i in error.operands if i < len(spans)] or list(range(len(spans)))
-        labels = [
-            Label(spans[i], operands[i].describe()) for i in shown if i < len(operands)
-        ]
+        labels = [Label(spans[i], operands[i].describe()) for i in shown if i < len(operands)]
         return labels or [Label(span)]
 
     def rename(self, tensor: Tensor, name: str) -> Tensor:
@@ -155,13 +153,21 @@ class Elaboration:
         if known is not None:
             if self.frame.shares and known.type == type:
                 return known
-            self.fail("SW0404", f"the parameter `{path}` is declared twice", span,
-                      f"{type} here, {known.type} before",
-                      help="give the layer call a name of its own: `name: \"…\"`")  # fmt: skip
+            self.fail(
+                "SW0404",
+                f"the parameter `{path}` is declared twice",
+                span,
+                f"{type} here, {known.type} before",
+                help='give the layer call a name of its own: `name: "…"`',
+            )
         if self.frames[0].function.kind == "model" and (free := _symbols(type)):
-            self.fail("SW0409", f"the parameter `{path}` has the unknown size `{free[0]}`", span,
-                      str(type),
-                      help=f"write a number for `{free[0]}` in the model's signature")  # fmt: skip
+            self.fail(
+                "SW0409",
+                f"the parameter `{path}` has the unknown size `{free[0]}`",
+                span,
+                str(type),
+                help=f"write a number for `{free[0]}` in the model's signature",
+            )
         value = Value(path, type)
         self.builder.unique(path)
         self.builder.parameters.append(Parameter(value, initializer, span))

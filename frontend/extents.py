@@ -16,19 +16,22 @@ from stepwell.frontend import ranges
 from stepwell.frontend.elaboration import Elaboration
 from stepwell.ir import scalar, size
 from stepwell.ir.diagnostics import Label
-from stepwell.ir.dtypes import I64
 from stepwell.ir.scalar import Expr, Reduce, Var
 from stepwell.ir.size import Dim
 
 if TYPE_CHECKING:
-    from stepwell.frontend.notation import AxisInfo, FormulaState, Use
+    from stepwell.frontend.elements import AxisInfo, FormulaState, Use
 
 
 def known(e: Elaboration, axis: AxisInfo) -> Dim:
     """The extent of an index, or a mistake."""
     if axis.extent is None:
-        e.fail("SW0603", f"the size of the index `{axis.shown}` cannot be told from its uses",
-               axis.span, help=f"declare it: `{axis.shown}: N`")  # fmt: skip
+        e.fail(
+            "SW0603",
+            f"the size of the index `{axis.shown}` cannot be told from its uses",
+            axis.span,
+            help=f"declare it: `{axis.shown}: N`",
+        )
     return axis.extent
 
 
@@ -37,7 +40,7 @@ def solve(e: Elaboration, state: FormulaState) -> None:
     _by_itself(e, state)
     progress = True
     while progress:
-        progress = any([_solve_use(e, state, use) for use in state.uses])
+        progress = sum(_solve_use(e, state, use) for use in state.uses) > 0
     for name, owners in state.counts.items():
         if name.startswith("#twin "):
             state.axes[name.removeprefix("#twin ")].extent = state.axes[owners[0]].extent
@@ -59,10 +62,12 @@ def _by_itself(e: Elaboration, state: FormulaState) -> None:
 
 def _disagree(e: Elaboration, axis: AxisInfo, one: Use, two: Use) -> NoReturn:
     e.fail_labels(
-        "SW0608", f"the index `{axis.shown}` runs over {one.dim} and over {two.dim}",
+        "SW0608",
+        f"the index `{axis.shown}` runs over {one.dim} and over {two.dim}",
         [Label(one.span, one.tensor.describe()), Label(two.span, two.tensor.describe())],
         help=rules.hint_same_name(one.dim, two.dim)
-        or f"declare its size: `{axis.shown}: {one.dim}`")  # fmt: skip
+        or f"declare its size: `{axis.shown}: {one.dim}`",
+    )
 
 
 def _solve_use(e: Elaboration, state: FormulaState, use: Use) -> bool:
@@ -100,30 +105,37 @@ def check(e: Elaboration, state: FormulaState) -> None:
         _check_side(e, use, box, use.dim - 1 - use.place, low_side=False)
 
 
-def _check_side(
-    e: Elaboration, use: Use, box: dict[str, Dim], slack: Dim, low_side: bool
-) -> None:
+def _check_side(e: Elaboration, use: Use, box: dict[str, Dim], slack: Dim, low_side: bool) -> None:
     """`slack` is how far the subscript is from leaving its axis on one side."""
     if ranges.provably_nonnegative(slack, box, use.facts):
         return
     least = ranges.lowest(slack, box)
     guarded = any(set(size.symbols(f)) & set(size.symbols(slack)) & set(box) for f in use.facts)
-    if least is not None and not isinstance(least, int) and not guarded:
-        if not size.provably_le(least, -1):
-            text = f"the subscript must stay in axis {use.axis} of {use.dim}"
-            e.constrain(0, "<=", least, text, use.span)
-            return
+    open_question = least is not None and not isinstance(least, int) and not guarded
+    if least is not None and open_question and not size.provably_le(least, -1):
+        text = f"the subscript must stay in axis {use.axis} of {use.dim}"
+        e.constrain(0, "<=", least, text, use.span)
+        return
     _leaves(e, use, box)
 
 
 def _leaves(e: Elaboration, use: Use, box: dict[str, Dim]) -> NoReturn:
     low, high = ranges.lowest(use.place, box), ranges.highest(use.place, box)
     if low is None or high is None:
-        e.fail("SW0601", f"this subscript cannot be shown to stay in its axis of {use.dim}",
-               use.span, use.tensor.describe(),
-               help="use sums of indices times constants, and `where` guards")  # fmt: skip
-    e.fail("SW0601", f"this subscript runs from {low} to {high}, and leaves its axis of {use.dim}",
-           use.span, use.tensor.describe(), help=_shorter(use, box, low, high))  # fmt: skip
+        e.fail(
+            "SW0601",
+            f"this subscript cannot be shown to stay in its axis of {use.dim}",
+            use.span,
+            use.tensor.describe(),
+            help="use sums of indices times constants, and `where` guards",
+        )
+    e.fail(
+        "SW0601",
+        f"this subscript runs from {low} to {high}, and leaves its axis of {use.dim}",
+        use.span,
+        use.tensor.describe(),
+        help=_shorter(use, box, low, high),
+    )
 
 
 def _shorter(use: Use, box: dict[str, Dim], low: Dim, high: Dim) -> str:
@@ -155,6 +167,3 @@ def _fill(e: Elaboration, state: FormulaState, counts: dict[str, Expr], expr: Ex
         axes = tuple(scalar.Axis(a.name, known(e, state.axes[a.name])) for a in expr.axes)
         return Reduce(expr.kind, axes, expr.body, expr.guard)
     return expr
-
-
-__all__ = ["I64", "check", "known", "resolved", "solve"]

@@ -9,12 +9,20 @@ import math
 
 from stepwell.frontend import syntax as s
 from stepwell.frontend.elaboration import Elaboration
-from stepwell.frontend.expressions import evaluate
+from stepwell.frontend.evaluation import evaluate
 from stepwell.frontend.suggest import did_you_mean
 from stepwell.ir.types import TensorType
 
-PLAIN = ("zeros", "ones", "glorot_uniform", "glorot_normal", "he_uniform", "he_normal",
-         "lecun_normal", "orthogonal")  # fmt: skip
+PLAIN = (
+    "zeros",
+    "ones",
+    "glorot_uniform",
+    "glorot_normal",
+    "he_uniform",
+    "he_normal",
+    "lecun_normal",
+    "orthogonal",
+)
 WITH_NUMBER = ("normal", "uniform", "constant")
 
 
@@ -24,8 +32,9 @@ def initializer_text(e: Elaboration, node: s.Expr | None, type: TensorType) -> s
         return "glorot_uniform" if type.rank > 1 and type.dtype.is_float else "zeros"
     if isinstance(node, s.Name) and node.name in PLAIN and e.frame.lookup(node.name) is None:
         if node.name not in ("zeros", "ones") and not type.dtype.is_float:
-            e.fail("SW0407", f"`{node.name}` draws floats; this parameter is {type.dtype}",
-                   node.span)  # fmt: skip
+            e.fail(
+                "SW0407", f"`{node.name}` draws floats; this parameter is {type.dtype}", node.span
+            )
         return node.name
     if isinstance(node, s.Call) and isinstance(node.function, s.Name):
         name = node.function.name
@@ -36,9 +45,13 @@ def initializer_text(e: Elaboration, node: s.Expr | None, type: TensorType) -> s
         callee = node.function if isinstance(node, s.Call) else node
         name = callee.name if isinstance(callee, s.Name) else "this"
         known = [*PLAIN, *WITH_NUMBER]
-        e.fail("SW0407", f"there is no initialiser `{name}`", node.span,
-               help=did_you_mean(name, known) or f"initialisers: {', '.join(PLAIN)}, normal(std), "
-               "uniform(bound), constant(value)")  # fmt: skip
+        e.fail(
+            "SW0407",
+            f"there is no initialiser `{name}`",
+            node.span,
+            help=did_you_mean(name, known)
+            or f"initialisers: {', '.join(PLAIN)}, normal(std), uniform(bound), constant(value)",
+        )
     return f"constant({_number(e, node)})"
 
 

@@ -1,6 +1,6 @@
 """Built-ins: element-wise mathematics, reductions, casts.
 
-    mean(x, axis: -1)   →   %s = reduce_sum(%x) {axes = [1]},  %0 = mul(%s, 1/n)
+mean(x, axis: -1)   →   %s = reduce_sum(%x) {axes = [1]},  %0 = mul(%s, 1/n)
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from stepwell.frontend import operators
-from stepwell.frontend.builtins import BUILTINS, BuiltinCall, builtin
+from stepwell.frontend import element_types, elements, operators
+from stepwell.frontend.builtin_calls import BUILTINS, BuiltinCall, builtin
 from stepwell.frontend.numbers import static_binary
 from stepwell.frontend.values import Builtin, Deferred, Scalar, Tensor, is_dim, is_number, kind_of
 from stepwell.ir import scalar, size
@@ -18,8 +18,9 @@ from stepwell.ir.dtypes import DType
 
 def _unary(name: str) -> Callable[..., Any]:
     def run(call: BuiltinCall, x: Any) -> Any:
-        return operators.unary(call.e, name, _float_operand(call, name, x), call.span,
-                               call.where("x"))  # fmt: skip
+        return operators.unary(
+            call.e, name, _float_operand(call, name, x), call.span, call.where("x")
+        )
 
     return run
 
@@ -62,8 +63,12 @@ def _extreme(call: BuiltinCall, op: str, x: Any, y: Any, axis: Any, keep: Any) -
     if y is None:
         return _reduce(call, f"reduce_{op}", x, axis, keep)
     if axis is not None:
-        call.fail("SW0220", "of two operands there is no axis", "axis",
-                  help=f"`{op}(x, axis: …)` reduces one tensor")  # fmt: skip
+        call.fail(
+            "SW0220",
+            "of two operands there is no axis",
+            "axis",
+            help=f"`{op}(x, axis: …)` reduces one tensor",
+        )
     if is_dim(x) and is_dim(y):
         return size.maximum(x, y) if op == "max" else size.minimum(x, y)
     if is_number(x) and is_number(y):
@@ -78,16 +83,20 @@ def _extreme(call: BuiltinCall, op: str, x: Any, y: Any, axis: Any, keep: Any) -
 def select(call: BuiltinCall, condition: Any, x: Any, y: Any) -> Any:
     """`x` where the condition holds, else `y`."""
     if any(isinstance(v, Scalar) for v in (condition, x, y)):
-        from stepwell.frontend.notation import scalar_select
-
-        return scalar_select(call, condition, x, y)
+        spans = (call.where("condition"), call.where("x"), call.where("y"))
+        return elements.scalar_select(call.e, (condition, x, y), call.span, spans)
     if isinstance(condition, bool):
         return x if condition else y
     spans = (call.where("x"), call.where("y"))
     test = call.tensor(condition, "condition", operators.BOOL)
     if not test.dtype.is_bool:
-        call.fail("SW0213", f"the condition must be bool, not {test.dtype}", "condition",
-                  test.describe(), help="compare first, as in `x > 0`")  # fmt: skip
+        call.fail(
+            "SW0213",
+            f"the condition must be bool, not {test.dtype}",
+            "condition",
+            test.describe(),
+            help="compare first, as in `x > 0`",
+        )
     if not isinstance(x, Tensor) and not isinstance(y, Tensor):
         integers = is_dim(x) and is_dim(y)
         dtype = operators.BOOL if isinstance(x, bool) else operators.I64 if integers else None
@@ -127,8 +136,12 @@ def dtype_of(call: BuiltinCall, x: Any) -> DType:
 
 def _reduce(call: BuiltinCall, op: str, x: Any, axis: Any, keep: Any) -> Any:
     if isinstance(x, Scalar):
-        call.fail("SW0604", "one element of a formula cannot be reduced", "x",
-                  help=f"inside index notation, write `{call.name}[k] …`")  # fmt: skip
+        call.fail(
+            "SW0604",
+            "one element of a formula cannot be reduced",
+            "x",
+            help=f"inside index notation, write `{call.name}[k] …`",
+        )
     tensor = call.tensor(x, "x")
     _check_reducible(call, op, tensor)
     axes = call.axes(axis, tensor)
@@ -174,8 +187,13 @@ def mean(call: BuiltinCall, x: Any, axis: Any = None, keep: Any = False) -> Any:
     if not isinstance(x, Scalar):
         tensor = call.tensor(x, "x")
         if not tensor.dtype.is_float:
-            call.fail("SW0213", f"takes floats, not {tensor.dtype}", "x", tensor.describe(),
-                      help="`mean(cast(x, f32))`")  # fmt: skip
+            call.fail(
+                "SW0213",
+                f"takes floats, not {tensor.dtype}",
+                "x",
+                tensor.describe(),
+                help="`mean(cast(x, f32))`",
+            )
     total: Tensor = _reduce(call, "reduce_sum", x, axis, keep)
     count = size.product([tensor.shape[a] for a in call.axes(axis, tensor)])
     spans = (call.span, call.span)
@@ -188,13 +206,22 @@ def mean(call: BuiltinCall, x: Any, axis: Any = None, keep: Any = False) -> Any:
 
 def _arg(call: BuiltinCall, op: str, x: Any, axis: Any, keep: Any) -> Any:
     if isinstance(x, Scalar):
-        call.fail("SW0604", "one element of a formula cannot be reduced", "x",
-                  help=f"inside index notation, write `{call.name}[k] …`")  # fmt: skip
+        call.fail(
+            "SW0604",
+            "one element of a formula cannot be reduced",
+            "x",
+            help=f"inside index notation, write `{call.name}[k] …`",
+        )
     tensor = call.tensor(x, "x")
     if axis is None:
         if len(tensor.shape) != 1:
-            call.fail("SW0219", "name the axis", "x", tensor.describe(),
-                      help=f"as in `{call.name}(x, axis: -1)`")  # fmt: skip
+            call.fail(
+                "SW0219",
+                "name the axis",
+                "x",
+                tensor.describe(),
+                help=f"as in `{call.name}(x, axis: -1)`",
+            )
         axis = 0
     at = call.axis(axis, tensor)
     result = call.emit(op, [tensor], ["x"], axis=at)
@@ -223,5 +250,5 @@ def einsum(call: BuiltinCall, spec: Any, x: Any, y: Any) -> Any:
     if not isinstance(spec, str):
         call.fail("SW0217", f"`spec` must be a string, not {kind_of(spec)}", "spec")
     a, b = call.tensor(x, "x"), call.tensor(y, "y")
-    operators.same_dtype(call.e, "einsum", a, b, (call.where("x"), call.where("y")))
+    element_types.same_dtype(call.e, "einsum", a, b, (call.where("x"), call.where("y")))
     return call.emit("contract", [a, b], ["x", "y"], spec=spec.replace(" ", ""))

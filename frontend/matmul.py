@@ -1,7 +1,7 @@
 """`x @ w` as a contraction: vectors, matrices, batches.
 
-    f32[N, T, D] @ f32[D, K]        →  contract {spec = "bik,kj->bij"}     one shared matrix
-    f32[B, M, K] @ f32[B, K, N]     →  contract {spec = "bik,bkj->bij"}
+f32[N, T, D] @ f32[D, K]        →  contract {spec = "bik,kj->bij"}     one shared matrix
+f32[B, M, K] @ f32[B, K, N]     →  contract {spec = "bik,bkj->bij"}
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from stepwell.frontend import dims
 from stepwell.frontend.elaboration import Elaboration
-from stepwell.frontend.operators import same_dtype
+from stepwell.frontend.element_types import same_dtype
 from stepwell.frontend.values import Tensor, kind_of
 from stepwell.ir.diagnostics import Label
 from stepwell.ir.size import Dim
@@ -19,15 +19,18 @@ from stepwell.ir.span import Span
 BATCH_LETTERS = "bcdefghlmnopqrstuvwxyzaABCDEFGH"
 
 
-def matmul(
-    e: Elaboration, left: Any, right: Any, span: Span, spans: tuple[Span, Span]
-) -> Tensor:
+def matmul(e: Elaboration, left: Any, right: Any, span: Span, spans: tuple[Span, Span]) -> Tensor:
     """The product of the last axis of `left` and the last but one (or only) of `right`."""
     for value, where in zip((left, right), spans, strict=True):
         if not isinstance(value, Tensor) or not value.shape:
             found = value.describe() if isinstance(value, Tensor) else kind_of(value)
-            e.fail("SW0202", "matmul: each operand needs at least one axis", where, found,
-                   help="`*` multiplies by a number")  # fmt: skip
+            e.fail(
+                "SW0202",
+                "matmul: each operand needs at least one axis",
+                where,
+                found,
+                help="`*` multiplies by a number",
+            )
     same_dtype(e, "@", left, right, spans)
     if left.dtype.is_bool:
         e.fail("SW0213", "`@` does not take bools", span, help="`cast(x, f32)` first")
@@ -72,9 +75,11 @@ def _spec(
         b = batch_right[axis] if len(batch_right) >= -axis else None
         if a is not None and b is not None and a != 1 and b != 1 and not dims.agree(e, a, b, span):
             e.fail_labels(
-                "SW0201", f"matmul: batch dimensions differ, {a} and {b}",
+                "SW0201",
+                f"matmul: batch dimensions differ, {a} and {b}",
                 [Label(spans[0], left.describe()), Label(spans[1], right.describe())],
-                help=dims.hint_same_name(a, b))  # fmt: skip
+                help=dims.hint_same_name(a, b),
+            )
         if a is not None and not (a == 1 and b not in (None, 1)):
             keep_left.append(axis)
         if b is not None and not (b == 1 and a not in (None, 1)):

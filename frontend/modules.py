@@ -20,6 +20,7 @@ from stepwell.frontend.parser import parse
 from stepwell.frontend.suggest import did_you_mean
 from stepwell.frontend.values import Declared, Namespace
 from stepwell.ir.diagnostics import Diagnostic, Label, UserError
+from stepwell.ir.span import Span
 
 # (what is used, whether it is a path, the file that uses it) → (file name, source), or None
 Loader = Callable[[str, bool, str], "tuple[str, str] | None"]
@@ -128,8 +129,13 @@ class Linker:
             labels = [Label(function.head, "declared again")]
             labels += [Label(place, "first declared here")] if place else []
             self.faults.append(
-                Diagnostic("SW0303", f"`{function.name}` is declared twice", tuple(labels), (),
-                           "give one of them another name")  # fmt: skip
+                Diagnostic(
+                    "SW0303",
+                    f"`{function.name}` is declared twice",
+                    tuple(labels),
+                    (),
+                    "give one of them another name",
+                ),
             )
             return
         module.names[function.name] = Declared(function, module)
@@ -139,11 +145,15 @@ class Linker:
         if found is None:
             names = [] if use.is_file else library_names()
             self.faults.append(
-                Diagnostic("SW0302", f"there is no module `{use.target}`",
-                           (Label(use.span, "not found"),), (),
-                           did_you_mean(use.target, names)
-                           or "modules are found beside the file, then in the standard library")
-            )  # fmt: skip
+                Diagnostic(
+                    "SW0302",
+                    f"there is no module `{use.target}`",
+                    (Label(use.span, "not found"),),
+                    (),
+                    did_you_mean(use.target, names)
+                    or "modules are found beside the file, then in the standard library",
+                )
+            )
             return
         file, source = found
         if file.startswith(LIBRARY):
@@ -156,6 +166,4 @@ class Linker:
 
 
 def _empty(file: str) -> syntax.Module:
-    from stepwell.ir.span import Span
-
     return syntax.Module(Span(file, 1, 1, 1, 1), file, (), ())

@@ -19,18 +19,43 @@ from stepwell.ir import size
 from stepwell.ir.size import Dim, Size
 from stepwell.ir.span import Span
 
-SCALAR_OPS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "//": "floordiv", "%": "mod",
-              "**": "pow", "==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt",
-              ">=": "ge", "and": "and", "or": "or"}  # fmt: skip
+SCALAR_OPS = {
+    "+": "add",
+    "-": "sub",
+    "*": "mul",
+    "/": "div",
+    "//": "floordiv",
+    "%": "mod",
+    "**": "pow",
+    "==": "eq",
+    "!=": "ne",
+    "<": "lt",
+    "<=": "le",
+    ">": "gt",
+    ">=": "ge",
+    "and": "and",
+    "or": "or",
+}
 
 _FLOAT_FUNCTIONS: dict[str, Callable[[float], float]] = {
-    "exp": math.exp, "exp2": lambda x: 2.0**x, "expm1": math.expm1, "log": math.log,
-    "log2": math.log2, "log1p": math.log1p, "sqrt": math.sqrt,
-    "rsqrt": lambda x: 1.0 / math.sqrt(x), "sin": math.sin, "cos": math.cos,
-    "tanh": math.tanh, "erf": math.erf, "floor": math.floor, "ceil": math.ceil,
-    "round": lambda x: float(round(x)), "trunc": math.trunc,
+    "exp": math.exp,
+    "exp2": lambda x: 2.0**x,
+    "expm1": math.expm1,
+    "log": math.log,
+    "log2": math.log2,
+    "log1p": math.log1p,
+    "sqrt": math.sqrt,
+    "rsqrt": lambda x: 1.0 / math.sqrt(x),
+    "sin": math.sin,
+    "cos": math.cos,
+    "tanh": math.tanh,
+    "erf": math.erf,
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "round": lambda x: float(round(x)),
+    "trunc": math.trunc,
     "sigmoid": lambda x: 1.0 / (1.0 + math.exp(-x)),
-}  # fmt: skip
+}
 
 
 def static_binary(e: Elaboration, op: str, left: Any, right: Any, span: Span) -> Any:
@@ -49,8 +74,11 @@ def static_binary(e: Elaboration, op: str, left: Any, right: Any, span: Span) ->
         return _dims(e, op, left, right, span)
     if isinstance(left, (Size, Deferred)) or isinstance(right, (Size, Deferred)):
         if op in ("//", "%"):
-            e.fail("SW0213", f"`{op}` of {kind_of(left)} and {kind_of(right)}: sizes divide by "
-                             "whole numbers", span)  # fmt: skip
+            e.fail(
+                "SW0213",
+                f"`{op}` of {kind_of(left)} and {kind_of(right)}: sizes divide by whole numbers",
+                span,
+            )
         return _deferred(e, op, left, right, span)
     return _floats(e, op, left, right, span)
 
@@ -112,9 +140,13 @@ def _compare_dims(op: str, left: Dim, right: Dim) -> Any:
     at_most, at_least = size.provably_le(left, right), size.provably_le(right, left)
     less, more = size.provably_le(left + 1, right), size.provably_le(right + 1, left)
     known = {
-        "==": (False, less or more), "!=": (less or more, False), "<": (less, at_least),
-        "<=": (at_most, more), ">": (more, at_most), ">=": (at_least, less),
-    }  # fmt: skip
+        "==": (False, less or more),
+        "!=": (less or more, False),
+        "<": (less, at_least),
+        "<=": (at_most, more),
+        ">": (more, at_most),
+        ">=": (at_least, less),
+    }
     yes, no = known[op]
     return True if yes else False if no else Deferred(SCALAR_OPS[op], (left, right))
 
@@ -258,9 +290,13 @@ def as_dim(e: Elaboration, value: Any, span: Span, what: str = "a size") -> Dim:
 
 def _exact_quotient(e: Elaboration, left: Dim, right: Dim, span: Span) -> Dim:
     if isinstance(left, int) and isinstance(right, int):
-        e.fail("SW0205", f"{left} / {right} is not a whole number", span,
-               f"{left} = {left // right} * {right} + {left % right}",
-               help="`//` divides and rounds down")  # fmt: skip
+        e.fail(
+            "SW0205",
+            f"{left} / {right} is not a whole number",
+            span,
+            f"{left} = {left // right} * {right} + {left % right}",
+            help="`//` divides and rounds down",
+        )
     left, right = _cancelled(left, right)
     e.constrain(left, "%", right, f"{left} must be divisible by {right}", span)
     return size.floordiv(left, right)

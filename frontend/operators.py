@@ -8,20 +8,19 @@ Only a literal 1 broadcasts. There is no promotion of dtypes: number literals ta
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import numpy as np
-
 from stepwell.frontend import dims
-from stepwell.frontend.elaboration import Elaboration, computed
+from stepwell.frontend.elaboration import Elaboration
+from stepwell.frontend.element_types import check_literal, same_dtype
+from stepwell.frontend.elements import scalar_binary, scalar_unary
+from stepwell.frontend.matmul import matmul
 from stepwell.frontend.numbers import SCALAR_OPS, number_value, static_binary, static_unary
 from stepwell.frontend.values import Deferred, Scalar, Tensor, is_number, kind_of
 from stepwell.ir.diagnostics import Label
 from stepwell.ir.dtypes import BOOL, F64, I64, DType
 from stepwell.ir.size import Dim, Size
 from stepwell.ir.span import Span
-from stepwell.ir.types import TensorType
 
 COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 
@@ -31,14 +30,10 @@ def binary(
 ) -> Any:
     """`left op right` for any two values; `op` as written, or the name of a scalar operation."""
     if isinstance(left, Scalar) or isinstance(right, Scalar):
-        from stepwell.frontend.notation import scalar_binary
-
         return scalar_binary(e, op, left, right, span, spans)
     if not isinstance(left, Tensor) and not isinstance(right, Tensor):
         return static_binary(e, op, left, right, span)
     if op == "@":
-        from stepwell.frontend.matmul import matmul
-
         return matmul(e, left, right, span, spans)
     x, y = together(e, op, left, right, spans)
     return _apply(e, op, x, y, span, spans)
@@ -49,20 +44,23 @@ def _apply(
 ) -> Tensor:
     dtype = x.dtype
     if op in ("and", "or") and not dtype.is_bool:
-        e.fail("SW0213", f"`{op}` takes bools, not {dtype}", span,
-               help="compare first, as in `x != 0`")  # fmt: skip
+        e.fail(
+            "SW0213", f"`{op}` takes bools, not {dtype}", span, help="compare first, as in `x != 0`"
+        )
     if op == "/" and not dtype.is_float:
         e.fail_labels(
-            "SW0212", f"`/` divides floats, not {dtype}",
+            "SW0212",
+            f"`/` divides floats, not {dtype}",
             [Label(spans[0], x.describe()), Label(spans[1], y.describe())],
             help="`//` divides whole numbers and rounds down; or `cast(x, f32)` first",
-        )  # fmt: skip
+        )
     if dtype.is_bool and op in ("+", "-", "*", "//", "%", "**"):
         e.fail_labels(
-            "SW0213", f"`{op}` does not take bools",
+            "SW0213",
+            f"`{op}` does not take bools",
             [Label(spans[0], x.describe()), Label(spans[1], y.describe())],
             help="`cast(x, i32)` gives 0 and 1; bools take and, or, not",
-        )  # fmt: skip
+        )
     shape = common_shape(e, [x, y], spans, f"`{op}`")
     x, y = (broadcast(e, t, shape, s) for t, s in zip((x, y), spans, strict=True))
     name = SCALAR_OPS.get(op, op)
@@ -82,39 +80,17 @@ def together(
     return number_tensor(e, left, y.dtype, y.shape, spans[0], y), y
 
 
-def same_dtype(
-    e: Elaboration, op: str, left: Tensor, right: Tensor, spans: tuple[Span, Span]
-) -> None:
-    """Refuse to mix dtypes."""
-    if left.dtype == right.dtype:
-        return
-    wanted = left.dtype if _wider(left.dtype, right.dtype) else right.dtype
-    other = right if wanted == left.dtype else left
-    name = "the other operand"
-    if "`" in other.origin.phrase:
-        name = other.origin.phrase.split("`")[1].removeprefix("param ").removeprefix("let ")
-    e.fail_labels(
-        "SW0211",
-        f"`{op}` mixes {left.dtype} and {right.dtype}",
-        [Label(spans[0], left.describe()), Label(spans[1], right.describe())],
-        help=f"cast one of them: `cast({name}, {wanted})`"
-        if name.isidentifier()
-        else f"cast one of them to {wanted}: `cast(…, {wanted})`",
-    )
-
-
-def _wider(left: DType, right: DType) -> bool:
-    order = {"bool": 0, "int": 1, "float": 2}
-    return (order[left.kind], left.bits) >= (order[right.kind], right.bits)
-
-
 def as_tensor(e: Elaboration, value: Any, span: Span) -> Tensor:
     """A tensor, or a mistake."""
     if isinstance(value, Tensor):
         return value
     if isinstance(value, Scalar):
-        e.fail("SW0604", "one element of a formula is not a tensor", span,
-               help="inside index notation only element-wise functions can take elements")  # fmt: skip
+        e.fail(
+            "SW0604",
+            "one element of a formula is not a tensor",
+            span,
+            help="inside index notation only element-wise functions can take elements",
+        )
     e.fail("SW0213", f"expected a tensor, found {kind_of(value)}", span)
 
 
@@ -137,29 +113,6 @@ def number_tensor(
     return e.emit("constant", span=span, value=plain, dtype=dtype, shape=tuple(shape))
 
 
-def check_literal(
-    e: Elaboration, value: Any, dtype: DType, span: Span, beside: Tensor | None = None
-) -> None:
-    """Whether a number can stand for an element of a dtype."""
-    labels = [Label(span, "")]
-    if beside is not None and beside.origin.span != span:
-        labels.append(Label(beside.origin.span, beside.describe()))
-    if isinstance(value, bool) != dtype.is_bool:
-        e.fail_labels("SW0214", f"{str(value).lower() if isinstance(value, bool) else value} is "
-                                f"not a {dtype}", labels,
-                      help="`cast(…)` converts between bools and numbers")  # fmt: skip
-    if dtype.is_int and isinstance(value, float):
-        e.fail_labels(
-            "SW0214", f"the number {value} does not fit the element type {dtype}", labels,
-            help=f"write `{int(value)}`" if math.isfinite(value) and value.is_integer()
-            else "cast the tensor: `cast(x, f32)`")  # fmt: skip
-    if dtype.is_int:
-        bounds = np.iinfo(dtype.numpy)
-        if not bounds.min <= value <= bounds.max:
-            e.fail_labels("SW0214", f"{value} is outside of {dtype}, which holds {bounds.min} to "
-                                    f"{bounds.max}", labels)  # fmt: skip
-
-
 def _deferred(e: Elaboration, value: Any, dtype: DType, span: Span) -> Tensor:
     """A number computed from sizes, in float64 where it is not a size, then cast."""
     if isinstance(value, Size):
@@ -169,8 +122,12 @@ def _deferred(e: Elaboration, value: Any, dtype: DType, span: Span) -> Tensor:
         return exact if dtype == I64 else e.emit("cast", [exact], span=span, dtype=dtype)
     result = _deferred_f64(e, value, span)
     if result.dtype.is_bool != dtype.is_bool or not (dtype.is_float or dtype.is_bool):
-        e.fail("SW0214", f"`{value}` does not fit the element type {dtype}", span,
-               help="`//` divides sizes and rounds down")  # fmt: skip
+        e.fail(
+            "SW0214",
+            f"`{value}` does not fit the element type {dtype}",
+            span,
+            help="`//` divides sizes and rounds down",
+        )
     return result if result.dtype == dtype else e.emit("cast", [result], span=span, dtype=dtype)
 
 
@@ -231,23 +188,18 @@ def _shapes_differ(
 def unary(e: Elaboration, name: str, value: Any, span: Span, operand: Span) -> Any:
     """neg, not, exp, … of any value."""
     if isinstance(value, Scalar):
-        from stepwell.frontend.notation import scalar_unary
-
         return scalar_unary(e, name, value, span)
     if not isinstance(value, Tensor):
         return static_unary(e, name, value, span)
     if name == "not" and not value.dtype.is_bool:
-        e.fail("SW0213", f"`not` takes bools, not {value.dtype}", operand, value.describe(),
-               help="compare first, as in `x == 0`")  # fmt: skip
+        e.fail(
+            "SW0213",
+            f"`not` takes bools, not {value.dtype}",
+            operand,
+            value.describe(),
+            help="compare first, as in `x == 0`",
+        )
     if name == "neg" and value.dtype.is_bool:
         e.fail("SW0213", "`-` does not take bools", operand, value.describe(), help="use `not`")
     what = {"neg": "`-`", "not": "`not`"}.get(name, name)
     return e.emit(name, [value], span=span, spans=[operand], what=what)
-
-
-def scalar_type(dtype: DType) -> TensorType:
-    """The type of one element."""
-    return TensorType(dtype, ())
-
-
-__all__ = ["as_tensor", "binary", "broadcast", "common_shape", "computed", "number_tensor", "unary"]

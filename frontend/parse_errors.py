@@ -51,13 +51,23 @@ WORDS = {
     "REDUCE": "a reduction",
 }
 RUNTIME_LATER = {
-    "train": "training", "optimizer": "optimisers", "optimiser": "optimisers",
-    "grad": "gradients", "value_and_grad": "gradients", "stop_gradient": "gradients",
-    "scan": "run-time loops", "while": "run-time loops", "print": "printing from compiled code",
-    "assert": "assertions in compiled code", "state": "state carried between calls",
-    "metric": "training", "yield": "run-time loops", "dropout": "random numbers",
-    "uniform": "random numbers", "normal": "random numbers",
-}  # fmt: skip
+    "train": "training",
+    "optimizer": "optimisers",
+    "optimiser": "optimisers",
+    "grad": "gradients",
+    "value_and_grad": "gradients",
+    "stop_gradient": "gradients",
+    "scan": "run-time loops",
+    "while": "run-time loops",
+    "print": "printing from compiled code",
+    "assert": "assertions in compiled code",
+    "state": "state carried between calls",
+    "metric": "training",
+    "yield": "run-time loops",
+    "dropout": "random numbers",
+    "uniform": "random numbers",
+    "normal": "random numbers",
+}
 _STARTS_EXPRESSION = {"NAME", "INT", "LPAR", "LSQB"}
 _OPERATORS = {"PLUS", "MINUS", "STAR", "TIMES", "POWER", "OR", "AND", "COMPARE", "PIPE", "DOT"}
 
@@ -92,8 +102,9 @@ def explain_character(error: UnexpectedCharacters, source: str, file: str) -> Di
     character = error.char
     span = Span(file, error.line, error.column, error.line, error.column + 1)
     if character == '"':
-        return Diagnostic("SW0103", "this string has no end on its line", (Label(span),), (),
-                          'close it with `"`')  # fmt: skip
+        return Diagnostic(
+            "SW0103", "this string has no end on its line", (Label(span),), (), 'close it with `"`'
+        )
     help = {
         "&": "write `and`",
         "|": "write `or`, or `|>` for a pipe",
@@ -104,8 +115,9 @@ def explain_character(error: UnexpectedCharacters, source: str, file: str) -> Di
         "−": "this is not the ASCII minus `-`",
     }.get(character)
     shown = character if character.isprintable() else f"U+{ord(character):04X}"
-    return Diagnostic("SW0102", f"the character `{shown}` means nothing here", (Label(span),), (),
-                      help)  # fmt: skip
+    return Diagnostic(
+        "SW0102", f"the character `{shown}` means nothing here", (Label(span),), (), help
+    )
 
 
 def _recognise(
@@ -178,8 +190,9 @@ def _token_place(token: Token, source: str, file: str) -> Span:
     if token.type not in ("$END", "_NL"):
         return token_span(token, file)
     if token.type == "_NL":
-        return Span(file, token.line or 1, token.column or 1, token.line or 1,
-                    (token.column or 1) + 1)  # fmt: skip
+        return Span(
+            file, token.line or 1, token.column or 1, token.line or 1, (token.column or 1) + 1
+        )
     lines = source.rstrip().split("\n")
     column = len(lines[-1]) + 1
     return Span(file, len(lines), column, len(lines), column + 1)

@@ -1,6 +1,6 @@
 """Source text to a syntax tree: Lark's LALR parser, then `SyntaxBuilder`.
 
-    fn double(x: f32[..S]) -> f32[..S] { 2 * x }   →   Module(functions=(Function("fn", "double", …),))
+    fn double(x: f32[..S]) -> f32[..S] { 2 * x }   →   Module(functions=(Function("fn", …),))
 
 A file with a mistake is cut into its top-level declarations, and each is parsed by itself, so that
 mistakes in different declarations are all reported.
@@ -89,10 +89,15 @@ def _too_deep(tree: Tree[Token], file: str) -> Diagnostic | None:
     while stack:
         node, depth = stack.pop()
         if depth > MAX_SYNTAX_DEPTH:
-            span = Span(file, node.meta.line, node.meta.column, node.meta.line,
-                        node.meta.column + 1)  # fmt: skip
-            return _fault("SW0106", f"nested more than {MAX_SYNTAX_DEPTH} levels deep", span,
-                          "give parts a name with `let`")  # fmt: skip
+            span = Span(
+                file, node.meta.line, node.meta.column, node.meta.line, node.meta.column + 1
+            )
+            return _fault(
+                "SW0106",
+                f"nested more than {MAX_SYNTAX_DEPTH} levels deep",
+                span,
+                "give parts a name with `let`",
+            )
         stack += [(child, depth + 1) for child in node.children if isinstance(child, Tree)]
     return None
 

@@ -75,9 +75,7 @@ def _all(items: tuple[Any, ...]) -> str:
 
 
 def _axes(axes: tuple[s.AxisDecl, ...]) -> str:
-    return ", ".join(
-        a.name if a.size is None else f"{a.name}: {expression(a.size)}" for a in axes
-    )
+    return ", ".join(a.name if a.size is None else f"{a.name}: {expression(a.size)}" for a in axes)
 
 
 def _slice(node: s.Slice) -> str:

@@ -3,8 +3,8 @@
     i + di  with i in 0..H-3, di in 0..2      →  0 .. H - 1
     t - 2*k with guard t - 2*k >= 0           →  at least 0, by the guard
 
-A fact is a dim known to be >= 0. To prove `d >= 0`, bound `d` from below over the box of indices; if
-that is not enough, subtract facts (guards) first, one or two at a time.
+A fact is a dim known to be >= 0. To prove `d >= 0`, bound `d` from below over the box of indices;
+if that is not enough, subtract facts (guards) first, one or two at a time.
 """
 
 from __future__ import annotations
@@ -119,9 +119,12 @@ def facts_of(guard: Expr) -> list[Dim]:
             if left is None or right is None:
                 return []
             return {
-                "le": [right - left], "lt": [right - left - 1], "ge": [left - right],
-                "gt": [left - right - 1], "eq": [left - right, right - left],
-            }.get(op, [])  # fmt: skip
+                "le": [right - left],
+                "lt": [right - left - 1],
+                "ge": [left - right],
+                "gt": [left - right - 1],
+                "eq": [left - right, right - left],
+            }.get(op, [])
         case Const():
             return []
     return []

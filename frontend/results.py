@@ -26,8 +26,16 @@ def conform(
     if not isinstance(value, Tensor):
         e.fail("SW0218", f"{what} must be {type}, not {kind_of(value)}", span)
     if value.dtype != type.dtype:
-        _differ(e, str(value.type), type, span, what, declared, value.describe(),
-                f"`cast(…, {type.dtype})` converts")  # fmt: skip
+        _differ(
+            e,
+            str(value.type),
+            type,
+            span,
+            what,
+            declared,
+            value.describe(),
+            f"`cast(…, {type.dtype})` converts",
+        )
     same = len(value.shape) == len(type.shape) and all(
         dims.agree(e, a, b, span) for a, b in zip(value.shape, type.shape, strict=True)
     )

@@ -1,6 +1,6 @@
 """Built-ins that move elements about: reshape, transpose, concat, split, gather, …
 
-    split(x, 3, axis: -1)   →   three slices along the last axis
+split(x, 3, axis: -1)   →   three slices along the last axis
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from stepwell.frontend import dims as rules
-from stepwell.frontend import operators
-from stepwell.frontend.builtins import BuiltinCall, builtin
+from stepwell.frontend import element_types, operators
+from stepwell.frontend.builtin_calls import BuiltinCall, builtin
 from stepwell.frontend.limits import MAX_RANK
 from stepwell.frontend.numbers import as_dim, static_binary
 from stepwell.frontend.values import Tensor, kind_of
@@ -31,9 +31,13 @@ def reshape(call: BuiltinCall, x: Any, shape: Any) -> Any:
     have, want = tensor.type.elements, size.product(wanted)
     if not rules.agree(call.e, have, want, call.where("shape")):
         call.e.fail_labels(
-            "SW0221", f"reshape: {have} elements cannot become {want}",
-            [Label(call.where("x"), tensor.describe()),
-             Label(call.where("shape"), f"[{', '.join(map(str, wanted))}]")])  # fmt: skip
+            "SW0221",
+            f"reshape: {have} elements cannot become {want}",
+            [
+                Label(call.where("x"), tensor.describe()),
+                Label(call.where("shape"), f"[{', '.join(map(str, wanted))}]"),
+            ],
+        )
     if tuple(wanted) == tensor.shape:
         return tensor
     return call.emit("reshape", [tensor], ["x"], shape=tuple(wanted))
@@ -75,12 +79,16 @@ def transpose(call: BuiltinCall, x: Any, permutation: Any = None) -> Any:
         order = tuple(reversed(range(rank)))
     else:
         if not isinstance(permutation, list):
-            call.fail("SW0217", f"`permutation` must be a list of axes, not "
-                                f"{kind_of(permutation)}", "permutation")  # fmt: skip
+            call.fail(
+                "SW0217",
+                f"`permutation` must be a list of axes, not {kind_of(permutation)}",
+                "permutation",
+            )
         order = tuple(call.axis(axis, tensor, "permutation") for axis in permutation)
     if sorted(order) != list(range(rank)):
-        call.fail("SW0219", f"the {rank} axes must each be named once", "permutation",
-                  tensor.describe())  # fmt: skip
+        call.fail(
+            "SW0219", f"the {rank} axes must each be named once", "permutation", tensor.describe()
+        )
     if order == tuple(range(rank)):
         return tensor
     return call.emit("transpose", [tensor], ["x"], permutation=order)
@@ -97,8 +105,13 @@ def broadcast(call: BuiltinCall, x: Any, shape: Any) -> Any:
         for a, b in zip(tensor.shape, aligned, strict=True)
     )
     if not fits:
-        call.fail("SW0201", f"{tensor.type} does not stretch to [{', '.join(map(str, wanted))}]",
-                  "x", tensor.describe(), help="only an axis of size 1 stretches")  # fmt: skip
+        call.fail(
+            "SW0201",
+            f"{tensor.type} does not stretch to [{', '.join(map(str, wanted))}]",
+            "x",
+            tensor.describe(),
+            help="only an axis of size 1 stretches",
+        )
     return operators.broadcast(call.e, tensor, wanted, call.span)
 
 
@@ -111,9 +124,10 @@ def along(call: BuiltinCall, v: Any, x: Any, axis: Any) -> Any:
         call.e, vector.shape[0], tensor.shape[at], call.where("v")
     ):
         call.e.fail_labels(
-            "SW0201", f"along: axis {at} has the size {tensor.shape[at]}",
-            [Label(call.where("v"), vector.describe()),
-             Label(call.where("x"), tensor.describe())])  # fmt: skip
+            "SW0201",
+            f"along: axis {at} has the size {tensor.shape[at]}",
+            [Label(call.where("v"), vector.describe()), Label(call.where("x"), tensor.describe())],
+        )
     return call.emit("broadcast", [vector], ["v"], shape=tensor.shape, axes=(at,))
 
 
@@ -124,8 +138,12 @@ def squeeze(call: BuiltinCall, x: Any, axis: Any) -> Any:
     axes = call.axes(axis, tensor)
     for at in axes:
         if tensor.shape[at] != 1:
-            call.fail("SW0221", f"axis {at} has the size {tensor.shape[at]}, not 1", "x",
-                      tensor.describe())  # fmt: skip
+            call.fail(
+                "SW0221",
+                f"axis {at} has the size {tensor.shape[at]}, not 1",
+                "x",
+                tensor.describe(),
+            )
     shape = tuple(dim for i, dim in enumerate(tensor.shape) if i not in axes)
     return call.emit("reshape", [tensor], ["x"], shape=shape)
 
@@ -145,8 +163,9 @@ def concat(call: BuiltinCall, parts: Any, axis: Any = 0) -> Any:
     first = tensors[0]
     at = call.axis(axis, first)
     for other in tensors[1:]:
-        operators.same_dtype(call.e, "concat", first, other,
-                             (call.where("parts"), call.where("parts")))  # fmt: skip
+        element_types.same_dtype(
+            call.e, "concat", first, other, (call.where("parts"), call.where("parts"))
+        )
         same = len(other.shape) == len(first.shape) and all(
             i == at or rules.agree(call.e, a, b, call.where("parts"))
             for i, (a, b) in enumerate(zip(first.shape, other.shape, strict=True))
@@ -183,8 +202,12 @@ def split(call: BuiltinCall, x: Any, parts: Any, axis: Any = 0) -> Any:
         results.append(_slice_axis(call, tensor, at, total, total + part))
         total = total + part
     if not rules.agree(call.e, total, whole, call.where("parts")):
-        call.fail("SW0221", f"parts of {' + '.join(map(str, sizes))} do not make {whole}", "parts",
-                  tensor.describe())  # fmt: skip
+        call.fail(
+            "SW0221",
+            f"parts of {' + '.join(map(str, sizes))} do not make {whole}",
+            "parts",
+            tensor.describe(),
+        )
     return tuple(results)
 
 
@@ -198,8 +221,12 @@ def _part_sizes(call: BuiltinCall, whole: Dim, parts: Any) -> list[Dim]:
     if count > 4096:
         call.fail("SW0502", "more than 4096 parts", "parts")
     if isinstance(whole, int) and whole % count:
-        call.fail("SW0205", f"{whole} does not divide into {count} equal parts", "parts",
-                  help="list the sizes: `split(x, [a, b], axis: …)`")  # fmt: skip
+        call.fail(
+            "SW0205",
+            f"{whole} does not divide into {count} equal parts",
+            "parts",
+            help="list the sizes: `split(x, [a, b], axis: …)`",
+        )
     span = call.where("parts")
     part = as_dim(call.e, static_binary(call.e, "/", whole, count, span), span, "a part")
     return [part] * count
@@ -219,7 +246,7 @@ def pad(call: BuiltinCall, x: Any, low: Any, high: Any = None, value: Any = 0) -
     rank = len(tensor.shape)
     before = _margins(call, low, rank, "low")
     after = before if high is None else _margins(call, high, rank, "high")
-    operators.check_literal(call.e, value, tensor.dtype, call.where("value"), tensor)
+    element_types.check_literal(call.e, value, tensor.dtype, call.where("value"), tensor)
     return call.emit("pad", [tensor], ["x"], low=before, high=after, value=value)
 
 
@@ -245,6 +272,7 @@ def gather(call: BuiltinCall, x: Any, indices: Any, axis: Any = 0) -> Any:
     """Slices of `x` along an axis, at the places that an integer tensor names."""
     tensor, places = call.tensor(x, "x"), call.tensor(indices, "indices", operators.I64)
     if not places.dtype.is_int:
-        call.fail("SW0213", f"indices are integers, not {places.dtype}", "indices",
-                  places.describe())  # fmt: skip
+        call.fail(
+            "SW0213", f"indices are integers, not {places.dtype}", "indices", places.describe()
+        )
     return call.emit("gather", [tensor, places], ["x", "indices"], axis=call.axis(axis, tensor))

@@ -16,13 +16,25 @@ from typing import Any, NoReturn
 from stepwell.frontend import dims as rules
 from stepwell.frontend import syntax
 from stepwell.frontend.elaboration import Elaboration, Frame, place
+from stepwell.frontend.evaluation import evaluate
 from stepwell.frontend.numbers import as_dim
+from stepwell.frontend.printer import expression
 from stepwell.frontend.suggest import did_you_mean
-from stepwell.frontend.values import Pack, Scalar, Tensor, is_dim, kind_of
+from stepwell.frontend.traverse import walk
+from stepwell.frontend.values import (
+    Builtin,
+    Declared,
+    Deferred,
+    Pack,
+    Scalar,
+    Tensor,
+    is_dim,
+    kind_of,
+)
 from stepwell.ir import size
 from stepwell.ir.diagnostics import Label
 from stepwell.ir.dtypes import BY_NAME, F32, I32, DType
-from stepwell.ir.size import Dim, Size
+from stepwell.ir.size import Dim
 from stepwell.ir.span import Span
 from stepwell.ir.types import TensorType
 
@@ -48,23 +60,29 @@ def check_type_name(e: Elaboration, type: syntax.TypeRef) -> None:
     if is_static(type):
         return
     known = [*BY_NAME, *CLASSES, *STATIC_TYPES]
-    e.fail("SW0304", f"there is no type `{type.name}`", type.span,
-           help=did_you_mean(type.name, known) or f"element types are {' '.join(BY_NAME)}")  # fmt: skip
+    e.fail(
+        "SW0304",
+        f"there is no type `{type.name}`",
+        type.span,
+        help=did_you_mean(type.name, known) or f"element types are {' '.join(BY_NAME)}",
+    )
 
 
 def dtype_of(e: Elaboration, frame: Frame, type: syntax.TypeRef) -> DType:
     """The dtype that a type names, with its class bound already (or bound now to an example)."""
     check_type_name(e, type)
-    if type.name in BY_NAME and type.name not in ("bool",):
+    if type.name in BY_NAME:
         return BY_NAME[type.name]
-    if type.name == "bool":
-        return BY_NAME["bool"]
     bound = frame.scopes[0].get(_class_key(type.name))
     if isinstance(bound, DType):
         return bound
     if type.name not in CLASSES:
-        e.fail("SW0304", f"`{type.name}` is not an element type", type.span,
-               help=f"element types are {' '.join(BY_NAME)}")  # fmt: skip
+        e.fail(
+            "SW0304",
+            f"`{type.name}` is not an element type",
+            type.span,
+            help=f"element types are {' '.join(BY_NAME)}",
+        )
     dtype: DType = CLASS_EXAMPLE[type.name]
     frame.scopes[0][_class_key(type.name)] = dtype
     return dtype
@@ -124,7 +142,7 @@ class Matcher:
         self, formal: syntax.Formal, argument: Tensor | Scalar, span: Span, wanted: str
     ) -> NoReturn:
         name = self.frame.function.name
-        short = wanted.split(",")[0]
+        short = wanted.split(",", maxsplit=1)[0]
         help = f"`cast(…, {short})` converts" if short in BY_NAME else "`cast(…, f32)` converts"
         self.e.fail_labels(
             "SW0215",
@@ -197,8 +215,15 @@ class Matcher:
         )
         if not same:
             self._differ(
-                f"..{pack.name}", _shape_text(bound.dims), _shape_text(dims), pack.name,
-                formal, argument, span, None)  # fmt: skip
+                f"..{pack.name}",
+                _shape_text(bound.dims),
+                _shape_text(dims),
+                pack.name,
+                formal,
+                argument,
+                span,
+                None,
+            )
 
     def _dim(self, item: _Waiting, last: bool) -> None:
         unbound = sorted(self._unbound(item.pattern))
@@ -240,8 +265,6 @@ class Matcher:
         return True
 
     def _evaluate(self, pattern: syntax.Expr) -> Dim:
-        from stepwell.frontend.expressions import evaluate
-
         self.e.frames.append(self.frame)
         try:
             return as_dim(self.e, evaluate(self.e, pattern), pattern.span)
@@ -255,19 +278,27 @@ class Matcher:
     def _cannot_solve(self, item: _Waiting, unbound: Sequence[str]) -> NoReturn:
         names = " and ".join(f"`{name}`" for name in unbound)
         self.e.fail(
-            "SW0209", f"the size `{expression_text(item.pattern)}` does not tell {names}",
-            item.pattern.span, "cannot be solved",
+            "SW0209",
+            f"the size `{expression_text(item.pattern)}` does not tell {names}",
+            item.pattern.span,
+            "cannot be solved",
             help="use the name by itself as a dimension before this one, or pass it as an `int`",
-        )  # fmt: skip
+        )
 
     def _mismatch(self, item: _Waiting, expected: Dim) -> NoReturn:
         text = expression_text(item.pattern)
         names = [n for n in free_names(item.pattern) if n in self.bound_by]
         self._differ(
-            text, str(expected), str(item.actual), names[0] if names else None,
-            item.formal, item.argument, item.span, item.axis,
+            text,
+            str(expected),
+            str(item.actual),
+            names[0] if names else None,
+            item.formal,
+            item.argument,
+            item.span,
+            item.axis,
             rules.hint_same_name(expected, item.actual),
-        )  # fmt: skip
+        )
 
     def _differ(
         self,
@@ -286,10 +317,14 @@ class Matcher:
         source = self.bound_by.get(name or "")
         because = f", as in `{source}`" if source and source != formal.name else ""
         shown = f" (`{pattern}`)" if pattern != expected else ""
-        notes = [] if self.frame.module.is_library else [
-            f"`{callee}` declares `{formal.name}: {type_text(formal.type)}` at "
-            f"{place(formal.span)}"
-        ]  # fmt: skip
+        notes = (
+            []
+            if self.frame.module.is_library
+            else [
+                f"`{callee}` declares `{formal.name}: {type_text(formal.type)}` at "
+                f"{place(formal.span)}"
+            ]
+        )
         self.e.fail_labels(
             "SW0216",
             f"{where} of `{callee}` must be {expected}{shown}{because}, not {actual}",
@@ -299,8 +334,12 @@ class Matcher:
         )
 
 
-_CLASS_WORDS = {"float": "a float type", "int": "an integer type", "num": "a number type",
-                "tensor": "any type"}  # fmt: skip
+_CLASS_WORDS = {
+    "float": "a float type",
+    "int": "an integer type",
+    "num": "a number type",
+    "tensor": "any type",
+}
 
 
 def _describe(argument: Tensor | Scalar) -> str:
@@ -313,8 +352,6 @@ def _shape_text(dims: Sequence[Dim]) -> str:
 
 def free_names(node: Any) -> set[str]:
     """The plain names in an expression."""
-    from stepwell.frontend.traverse import walk
-
     called = {id(n.function) for n in walk(node) if isinstance(n, syntax.Call)}
     return {n.name for n in walk(node) if isinstance(n, syntax.Name) and id(n) not in called}
 
@@ -329,22 +366,22 @@ def type_text(type: syntax.TypeRef) -> str:
 
 def expression_text(node: syntax.Expr) -> str:
     """An expression as it is written."""
-    from stepwell.frontend.printer import expression
-
     return expression(node)
 
 
 def resolve_shape(e: Elaboration, type: syntax.TypeRef) -> tuple[Dim, ...]:
     """The shape of a type whose names are all bound in the current frame."""
-    from stepwell.frontend.expressions import evaluate
-
     shape: list[Dim] = []
     for dim in type.dims or ():
         if isinstance(dim, syntax.Pack):
             pack = e.frame.lookup(dim.name)
             if not isinstance(pack, Pack):
-                e.fail("SW0305", f"there is no shape pack `{dim.name}`", dim.span,
-                       help="packs are named by the arguments' types, as in `x: f32[..S]`")  # fmt: skip
+                e.fail(
+                    "SW0305",
+                    f"there is no shape pack `{dim.name}`",
+                    dim.span,
+                    help="packs are named by the arguments' types, as in `x: f32[..S]`",
+                )
             shape += pack.dims
         else:
             _check_known(e, dim)
@@ -357,17 +394,29 @@ def _check_known(e: Elaboration, dim: syntax.Expr) -> None:
     if not isinstance(dim, syntax.Name) or e.frame.lookup(dim.name) is not None:
         return
     sizes = [n for n in e.frame.names() if is_dim(e.frame.lookup(n))]
-    e.fail("SW0305", f"there is no size `{dim.name}`", dim.span, "not bound by the signature",
-           help=did_you_mean(dim.name, sizes)
-           or (f"sizes in scope: {', '.join(sizes)}" if sizes else
-               "sizes are bound by the types of the arguments"))  # fmt: skip
+    e.fail(
+        "SW0305",
+        f"there is no size `{dim.name}`",
+        dim.span,
+        "not bound by the signature",
+        help=did_you_mean(dim.name, sizes)
+        or (
+            f"sizes in scope: {', '.join(sizes)}"
+            if sizes
+            else "sizes are bound by the types of the arguments"
+        ),
+    )
 
 
 def tensor_type(e: Elaboration, type: syntax.TypeRef) -> TensorType:
     """A type whose names are all bound in the current frame."""
     if is_static(type) and type.name != "bool":
-        e.fail("SW0304", f"`{type.name}` is not a tensor type", type.span,
-               help=f"write `{type.name}[]` for one element" if type.name in CLASSES else None)  # fmt: skip
+        e.fail(
+            "SW0304",
+            f"`{type.name}` is not a tensor type",
+            type.span,
+            help=f"write `{type.name}[]` for one element" if type.name in CLASSES else None,
+        )
     dtype = dtype_of(e, e.frame, type)
     return TensorType(dtype, resolve_shape(e, type))
 
@@ -389,29 +438,32 @@ def static_argument(e: Elaboration, formal: syntax.Formal, value: Any, span: Spa
             help = "static arguments are known at compile time: a tensor cannot be one"
             if wanted == "bool":
                 help = "declare it as `bool[]` to take one at run time"
-        e.fail("SW0217", f"`{formal.name}` must be {_STATIC_WORDS[wanted]}, not {kind_of(value)}",
-               span, help=help)  # fmt: skip
+        e.fail(
+            "SW0217",
+            f"`{formal.name}` must be {_STATIC_WORDS[wanted]}, not {kind_of(value)}",
+            span,
+            help=help,
+        )
     if wanted == "int":
         return as_dim(e, value, span, f"`{formal.name}`")
     return float(value) if wanted == "float" and isinstance(value, int) else value
 
 
-_STATIC_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false",
-                 "string": "a string", "fn": "a function", "layer": "a layer"}  # fmt: skip
+_STATIC_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "a string",
+    "fn": "a function",
+    "layer": "a layer",
+}
 
 
 def _is_quotient(value: Any) -> bool:
-    from stepwell.frontend.values import Deferred
-
     return isinstance(value, Deferred)
 
 
 def _callable(value: Any, kinds: tuple[str, ...]) -> bool:
-    from stepwell.frontend.values import Builtin, Declared
-
     if isinstance(value, Builtin):
         return "builtin" in kinds
     return isinstance(value, Declared) and value.kind in kinds
-
-
-__all__ = ["Matcher", "Size", "static_argument", "tensor_type"]

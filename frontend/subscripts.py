@@ -1,8 +1,8 @@
 """Subscripts: slices, elements and gathers of tensors; elements inside index notation.
 
-    x[:, 1:-1]      f32[N, H]  →  slice {start = [0, 1], stop = [N, H - 1], step = [1, 1]}
-    table[ids]      f32[V, D], i32[N]  →  gather {axis = 0}
-    x[i + di, j]    inside index notation  →  one element, a `Load`
+x[:, 1:-1]      f32[N, H]  →  slice {start = [0, 1], stop = [N, H - 1], step = [1, 1]}
+table[ids]      f32[V, D], i32[N]  →  gather {axis = 0}
+x[i + di, j]    inside index notation  →  one element, a `Load`
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from stepwell.frontend import dims as rules
 from stepwell.frontend import syntax as s
 from stepwell.frontend.elaboration import Elaboration
-from stepwell.frontend.expressions import evaluate
+from stepwell.frontend.elements import load
+from stepwell.frontend.evaluation import evaluate, evaluates
 from stepwell.frontend.numbers import as_dim
 from stepwell.frontend.values import Deferred, Scalar, Tensor, is_dim, kind_of
 from stepwell.ir import size
@@ -34,8 +34,10 @@ class Item:
         return span
 
 
-def subscript(e: Elaboration, base: Any, node: s.Index) -> Any:
+@evaluates(s.Index)
+def subscript(e: Elaboration, node: s.Index) -> Any:
     """`base[…]`."""
+    base = evaluate(e, node.base)
     if isinstance(base, (list, tuple)):
         return _element(e, base, node)
     if not isinstance(base, Tensor):
@@ -47,9 +49,7 @@ def subscript(e: Elaboration, base: Any, node: s.Index) -> Any:
     if not items:
         e.fail("SW0605", "a subscript is missing between `[` and `]`", node.span)
     if any(isinstance(item.value, Scalar) for item in items):
-        from stepwell.frontend.notation import load
-
-        return load(e, base, items, node)
+        return load(e, base, [(item.node, item.value) for item in items], node)
     return _Slicing(e, base, node).run(_expanded(e, base, items, node))
 
 
@@ -58,11 +58,15 @@ def _element(e: Elaboration, base: Any, node: s.Index) -> Any:
         e.fail("SW0605", "a list takes one whole number as subscript", node.span)
     at = evaluate(e, node.subscripts[0])
     if isinstance(at, bool) or not isinstance(at, int):
-        e.fail("SW0605", f"a list takes a whole number as subscript, not {kind_of(at)}",
-               node.subscripts[0].span)  # fmt: skip
+        e.fail(
+            "SW0605",
+            f"a list takes a whole number as subscript, not {kind_of(at)}",
+            node.subscripts[0].span,
+        )
     if not -len(base) <= at < len(base):
-        e.fail("SW0602", f"there is no element {at}: the list has {len(base)}",
-               node.subscripts[0].span)  # fmt: skip
+        e.fail(
+            "SW0602", f"there is no element {at}: the list has {len(base)}", node.subscripts[0].span
+        )
     return base[at]
 
 
@@ -74,8 +78,12 @@ def _expanded(e: Elaboration, x: Tensor, items: list[Item], node: s.Index) -> li
     given = len(items) - len(dots)
     rank = len(x.shape)
     if given > rank:
-        e.fail("SW0605", f"{given} subscripts for {rank} {'axis' if rank == 1 else 'axes'}",
-               node.span, x.describe())  # fmt: skip
+        e.fail(
+            "SW0605",
+            f"{given} subscripts for {rank} {'axis' if rank == 1 else 'axes'}",
+            node.span,
+            x.describe(),
+        )
     at = dots[0] if dots else len(items)
     whole: list[Item | None] = [None] * (rank - given)
     return [*items[:at], *whole, *items[at + len(dots) :]]
@@ -127,11 +135,21 @@ class _Slicing:
     def _integer_tensor(self, value: Tensor, span: Span) -> None:
         if not value.dtype.is_int:
             help = "`select(mask, x, 0)` keeps the shape" if value.dtype.is_bool else None
-            self.e.fail("SW0605", f"a tensor of {value.dtype} cannot be a subscript", span,
-                        value.describe(), help=help)  # fmt: skip
+            self.e.fail(
+                "SW0605",
+                f"a tensor of {value.dtype} cannot be a subscript",
+                span,
+                value.describe(),
+                help=help,
+            )
         if self.gathered:
-            self.e.fail("SW0605", "only one subscript can be a tensor", span, value.describe(),
-                        help="write index notation: `[n] -> x[a[n], b[n]]`")  # fmt: skip
+            self.e.fail(
+                "SW0605",
+                "only one subscript can be a tensor",
+                span,
+                value.describe(),
+                help="write index notation: `[n] -> x[a[n], b[n]]`",
+            )
 
     def _place(self, at: Dim, dim: Dim, span: Span) -> Dim:
         """A subscript counted from the start, checked to lie in its axis."""
@@ -146,8 +164,9 @@ class _Slicing:
         return at
 
     def _outside(self, shown: str, dim: Dim, span: Span) -> NoReturn:
-        self.e.fail("SW0602", f"subscript {shown} lies outside of an axis of {dim}", span,
-                    self.x.describe())  # fmt: skip
+        self.e.fail(
+            "SW0602", f"subscript {shown} lies outside of an axis of {dim}", span, self.x.describe()
+        )
 
     def _bound(self, node: s.Expr | None, default: Dim, dim: Dim) -> Dim:
         if node is None:
@@ -158,8 +177,9 @@ class _Slicing:
         if size.provably_le(value, -1) or size.provably_le(dim + 1, value):
             self._outside(str(value), dim, node.span)
         if not size.provably_le(value, dim):
-            self.e.constrain(value, "<=", dim, f"bound {value} must lie in an axis of {dim}",
-                             node.span)  # fmt: skip
+            self.e.constrain(
+                value, "<=", dim, f"bound {value} must lie in an axis of {dim}", node.span
+            )
         if not size.provably_le(0, value):
             self.e.constrain(0, "<=", value, f"bound {value} must not be negative", node.span)
         return value
@@ -169,19 +189,30 @@ class _Slicing:
         if node.step is not None:
             value = evaluate(self.e, node.step)
             if isinstance(value, bool) or not isinstance(value, int) or value == 0:
-                self.e.fail("SW0605", f"a step must be a whole number other than 0, not "
-                                      f"{kind_of(value)}", node.step.span)  # fmt: skip
+                self.e.fail(
+                    "SW0605",
+                    f"a step must be a whole number other than 0, not {kind_of(value)}",
+                    node.step.span,
+                )
             step = value
         if step < 0:
             if node.start is not None or node.stop is not None:
-                self.e.fail("SW0605", "bounds with a negative step are not allowed", node.span,
-                            help="`x[a:b]` first, then `[::-1]`")  # fmt: skip
+                self.e.fail(
+                    "SW0605",
+                    "bounds with a negative step are not allowed",
+                    node.span,
+                    help="`x[a:b]` first, then `[::-1]`",
+                )
             self.reversed.append(axis)
             step = -step
         start, stop = self._bound(node.start, 0, dim), self._bound(node.stop, dim, dim)
         if size.provably_le(stop + 1, start):
-            self.e.fail("SW0602", f"the slice ends at {stop}, before it begins at {start}",
-                        node.span, self.x.describe())  # fmt: skip
+            self.e.fail(
+                "SW0602",
+                f"the slice ends at {stop}, before it begins at {start}",
+                node.span,
+                self.x.describe(),
+            )
         if not size.provably_le(start, stop):
             self.e.constrain(start, "<=", stop, f"a slice from {start} to {stop}", node.span)
         self._keep(start, stop, step)
@@ -193,15 +224,24 @@ class _Slicing:
         whole = all(a == 0 for a in self.start) and all(k == 1 for k in self.step)
         if whole and tuple(self.stop) == x.shape:
             return x
-        return self.e.emit("slice", [x], span=span, spans=where, start=tuple(self.start),
-                           stop=tuple(self.stop), step=tuple(self.step))  # fmt: skip
+        return self.e.emit(
+            "slice",
+            [x],
+            span=span,
+            spans=where,
+            start=tuple(self.start),
+            stop=tuple(self.stop),
+            step=tuple(self.step),
+        )
 
     def _gather(self, x: Tensor) -> Tensor:
         for axis, indices, span in self.gathered:
             at = axis - sum(d < axis for d in self.dropped)
-            x = self.e.emit("gather", [x, indices], span=self.node.span,
-                            spans=[self.node.base.span, span], axis=at)  # fmt: skip
+            x = self.e.emit(
+                "gather",
+                [x, indices],
+                span=self.node.span,
+                spans=[self.node.base.span, span],
+                axis=at,
+            )
         return x
-
-
-__all__ = ["Item", "rules", "subscript"]

@@ -6,7 +6,8 @@
     function   ::= Function(kind, name, formals, results, body)      kind: fn, layer, model
     statement  ::= Let | Param | Repeat | Assign | expression
     expression ::= Name | Number | Boolean | String | ListOf | TupleOf | If
-                 | Unary | Binary | Comparison | Pipe | Call | Attribute | Index | Notation | Reduction
+                 | Unary | Binary | Comparison | Pipe | Call | Attribute | Index
+                 | Notation | Reduction
 
 The order of fields is the order in the source. `Notation` is index notation, `[i, j] -> …`.
 """
@@ -86,7 +87,7 @@ class Comparison(Node):
 
 @dataclass(frozen=True)
 class Pipe(Node):
-    """`value |> target`, where the target is a function or a call still missing its first argument."""
+    """`value |> target`: the target is a function, or a call that lacks its first argument."""
 
     value: Expr
     target: Expr

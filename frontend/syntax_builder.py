@@ -1,6 +1,6 @@
 """Lark's parse tree to the frozen syntax tree. One method per grammar rule or alias.
 
-    Tree("binary", [x, Token("*"), y])  →  Binary("*", x, y), with the span of the whole
+Tree("binary", [x, Token("*"), y])  →  Binary("*", x, y), with the span of the whole
 """
 
 from __future__ import annotations
@@ -64,9 +64,7 @@ class SyntaxBuilder(Transformer[Token, s.Module]):
         return s.Formal(self.span(meta), str(name), type, default)
 
     def results(self, meta: Meta, *results: Any) -> tuple[s.Result, ...]:
-        return tuple(
-            r if isinstance(r, s.Result) else s.Result(r.span, None, r) for r in results
-        )
+        return tuple(r if isinstance(r, s.Result) else s.Result(r.span, None, r) for r in results)
 
     def result(self, meta: Meta, name: Token | None, type: s.TypeRef) -> s.Result:
         return s.Result(self.span(meta), str(name) if name else None, type)
@@ -141,8 +139,9 @@ class SyntaxBuilder(Transformer[Token, s.Module]):
         named = tuple(a for a in given if isinstance(a, s.Named))
         late = next((a for a in given[len(positional) :] if not isinstance(a, s.Named)), None)
         if late is not None:
-            raise MisplacedError(late.span, "a positional argument after a named one",
-                                 "put named arguments last")  # fmt: skip
+            raise MisplacedError(
+                late.span, "a positional argument after a named one", "put named arguments last"
+            )
         return s.Call(self.span(meta), function, positional, named)
 
     def arguments(self, meta: Meta, *arguments: Any) -> tuple[Any, ...]:
@@ -168,8 +167,9 @@ class SyntaxBuilder(Transformer[Token, s.Module]):
 
     def int(self, meta: Meta, text: Token) -> s.Number:
         if len(text) > 40:
-            raise MisplacedError(self.span(meta), "this number is too large",
-                                 "whole numbers have 64 bits")  # fmt: skip
+            raise MisplacedError(
+                self.span(meta), "this number is too large", "whole numbers have 64 bits"
+            )
         return s.Number(self.span(meta), int(text), str(text))
 
     def float(self, meta: Meta, text: Token) -> s.Number:
@@ -193,16 +193,20 @@ class SyntaxBuilder(Transformer[Token, s.Module]):
     def list(self, meta: Meta, brackets: tuple[Any, ...]) -> s.ListOf:
         for _, size in brackets:
             if size is not None:
-                raise MisplacedError(size.span, "a list has no sizes: `[i: N]` begins index notation",
-                                     "write `[i: N] -> …`")  # fmt: skip
+                raise MisplacedError(
+                    size.span,
+                    "a list has no sizes: `[i: N]` is index notation",
+                    "write `[i: N] -> …`",
+                )
         return s.ListOf(self.span(meta), tuple(value for value, _ in brackets))
 
     def formula(self, meta: Meta, brackets: tuple[Any, ...], body: Any) -> s.Notation:
         axes = []
         for value, size in brackets:
             if not isinstance(value, s.Name):
-                raise MisplacedError(value.span, "an index is a plain name",
-                                     "write index notation as `[i, j] -> …`")  # fmt: skip
+                raise MisplacedError(
+                    value.span, "an index is a plain name", "write index notation as `[i, j] -> …`"
+                )
             span = value.span if size is None else value.span.to(size.span)
             axes.append(s.AxisDecl(span, value.name, size))
         return s.Notation(self.span(meta), tuple(axes), body)
@@ -234,6 +238,4 @@ class MisplacedError(Exception):
 def token_span(token: Token, file: str) -> Span:
     """The span of one token."""
     line, column = token.line or 1, token.column or 1
-    return Span(
-        file, line, column, token.end_line or line, token.end_column or column + len(token)
-    )
+    return Span(file, line, column, token.end_line or line, token.end_column or column + len(token))

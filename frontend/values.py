@@ -23,8 +23,8 @@ from stepwell.ir.span import Span
 from stepwell.ir.types import TensorType
 
 if TYPE_CHECKING:
+    from stepwell.frontend.elements import FormulaState
     from stepwell.frontend.modules import LoadedModule
-    from stepwell.frontend.notation import FormulaState
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,21 @@ class Deferred:
     operands: tuple[Any, ...]  # int, float, Size, Deferred
 
     def __str__(self) -> str:
-        signs = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**", "eq": "==",
-                 "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
-                 "and": "and", "or": "or"}  # fmt: skip
+        signs = {
+            "add": "+",
+            "sub": "-",
+            "mul": "*",
+            "div": "/",
+            "pow": "**",
+            "eq": "==",
+            "ne": "!=",
+            "lt": "<",
+            "le": "<=",
+            "gt": ">",
+            "ge": ">=",
+            "and": "and",
+            "or": "or",
+        }
         if self.op in signs:
             left, right = (
                 f"({x})" if isinstance(x, (Deferred, Size)) and " " in str(x) else str(x)
