@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from stepwell.ir.graph.core import Graph, Op, Value
+from stepwell.ir.graph.core import Graph, Op, TypeRuleError, Value
 from stepwell.ir.graph.rewrite import Editor, remove_dead, rewrite
 from stepwell.ir.types import TensorType
 from stepwell.lowering.patterns import Bindings, build, evaluate, match_op
@@ -43,7 +43,7 @@ class Canonicalize:
     def run(self, graph: Graph) -> Graph:
         while True:
             new = remove_dead(rewrite(graph, self._simplify))
-            if new is graph:
+            if new.ops == graph.ops and new.results == graph.results:
                 return graph
             graph = new
 
@@ -64,7 +64,10 @@ def apply_rule(rule: Rule, op: Op, editor: Editor) -> Value | None:
             evaluate(condition, bound, FUNCTIONS) for condition in rule.conditions
         ):
             hint, span = op.result.name, op.span
-            return build(replacement, bound, editor, op.result.type, FUNCTIONS, hint, span)
+            try:
+                return build(replacement, bound, editor, op.result.type, FUNCTIONS, hint, span)
+            except TypeRuleError:  # true of the sizes, but not provable without what was between
+                continue
     return None
 
 
