@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from string import ascii_letters
 from typing import ClassVar
 
+from stepwell.ir.dtypes import DType
 from stepwell.ir.graph.core import Graph, Op, Value
 from stepwell.ir.graph.rewrite import Editor, rewrite
 from stepwell.ir.scalar import (
@@ -164,12 +165,15 @@ def _rename(expr: Expr, names: Mapping[str, str]) -> Expr:
 
 def _einsum(op: Op, formula: Formula) -> tuple[str, tuple[Value, ...]] | None:
     """The `contract` that the formula is, if it is one: its specification and operands."""
-    reduce = formula.value
+    dtype, root = formula.value.dtype, formula.value
+    reduce = root.x if isinstance(root, Cast) else root
     if not isinstance(reduce, Reduce) or reduce.kind != "sum" or reduce.guard is not None:
         return None
     body = reduce.body
     axes = (*formula.axes, *reduce.axes)
     if not isinstance(body, Binary) or body.op != "mul" or len(axes) > len(ascii_letters):
+        return None
+    if body.dtype != dtype.compute:
         return None
     letters = {axis.name: letter for axis, letter in zip(axes, ascii_letters, strict=False)}
     extents = {axis.name: axis.extent for axis in axes}
@@ -177,7 +181,7 @@ def _einsum(op: Op, formula: Formula) -> tuple[str, tuple[Value, ...]] | None:
     operands = dict(zip(names, op.operands, strict=True))
     terms = []
     for factor in (body.x, body.y):
-        read = _plain_read(factor, operands, extents)
+        read = _plain_read(factor, dtype, operands, extents)
         if read is None:
             return None
         terms.append((operands[read[0]], "".join(letters[name] for name in read[1])))
@@ -188,10 +192,12 @@ def _einsum(op: Op, formula: Formula) -> tuple[str, tuple[Value, ...]] | None:
 
 
 def _plain_read(
-    expr: Expr, operands: Mapping[str, Value], extents: Mapping[str, Dim]
+    expr: Expr, dtype: DType, operands: Mapping[str, Value], extents: Mapping[str, Dim]
 ) -> tuple[str, list[str]] | None:
-    """The buffer and axes of a load of a whole tensor by distinct axes."""
-    if not isinstance(expr, Load) or expr.guard is not None:
+    """The buffer and axes of a load, in the dtype, of a whole tensor by distinct axes."""
+    if isinstance(expr, Cast) and expr.dtype == dtype.compute:
+        expr = expr.x
+    if not isinstance(expr, Load) or expr.guard is not None or expr.dtype != dtype:
         return None
     shape = operands[expr.buffer].type.shape
     names = [index.name for index in expr.indices if isinstance(index, Var)]

@@ -42,6 +42,7 @@ from stepwell.ir.scalar import (
     Select,
     Unary,
     Var,
+    as_dim,
     children,
     from_dim,
     identity,
@@ -52,7 +53,7 @@ from stepwell.ir.scalar import (
 )
 from stepwell.ir.size import Dim, product, symbols
 from stepwell.ir.span import Span
-from stepwell.lowering.ranges import simplify
+from stepwell.lowering.ranges import simplify, within
 from stepwell.lowering.survey import Survey, always
 
 
@@ -309,9 +310,18 @@ class _Nest:
             row.open = indices
 
     def _load(self, value: Value, subscripts: tuple[Expr, ...], guard: Expr | None) -> Expr:
-        """A load; data-dependent subscripts are checked, and guarded against leaving their axis."""
-        loops = set(self.ranges)
-        for subscript, extent in zip(subscripts, value.type.shape, strict=True):
+        """A load; data-dependent subscripts are checked, and guarded against leaving their axis.
+
+        A guard is kept only where the subscripts might leave the buffer without it.
+        """
+        shape, ranges = value.type.shape, self.ranges
+        if guard is not None and all(
+            (dim := as_dim(s)) is not None and within(dim, extent, ranges)
+            for s, extent in zip(subscripts, shape, strict=True)
+        ):
+            guard = None
+        loops = set(ranges)
+        for subscript, extent in zip(subscripts, shape, strict=True):
             lets = {e.name for e in walk(subscript) if isinstance(e, Var)} - loops
             lets &= frozenset().union(*(level.defines for level in self.levels))
             if lets or any(isinstance(e, Load) for e in walk(subscript)):

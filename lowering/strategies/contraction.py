@@ -308,7 +308,8 @@ def _pack_b(kernel: Kernel, nest: _Nest, tile: Tile) -> Kernel:
     one = find_loop(kernel.body, jb).extent == 1
     room = find_loop(kernel.body, j0).extent if one else tile.column_panels
     depth = find_loop(kernel.body, nest.deep).extent
-    loops = [(j0, room), (nest.deep, depth), (jv, tile.vectors), (jl, tile.lanes)]
+    # k inside the vectors: what depends on the lanes only is computed once for all k.
+    loops = [(j0, room), (jv, tile.vectors), (nest.deep, depth), (jl, tile.lanes)]
     kinds: tuple[LoopKind, ...] = ("serial", "serial", "serial", "vector")
     b = _factor(kernel, nest.deep, "b")
     return pack(kernel, b, "b_panels", loops, nest.rows[0], _guards(kernel, jl), kinds)

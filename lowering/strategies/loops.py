@@ -26,7 +26,7 @@ from stepwell.ir.loop.analysis import (
 )
 from stepwell.ir.loop.core import Block, Check, For, If, Kernel, Let, Store, statements
 from stepwell.ir.scalar import Expr, Var, as_dim, coefficient, walk
-from stepwell.ir.size import Dim, mod, symbols
+from stepwell.ir.size import Dim, symbols
 from stepwell.ir.target import Target
 from stepwell.lowering.transforms.fuse_loops import fuse_loops
 from stepwell.lowering.transforms.jam import jam
@@ -231,12 +231,18 @@ def _contiguous(indices: tuple[Expr, ...], lane: str) -> bool:
 
 
 def _across(kernel: Kernel, lane: str, lanes: int) -> Kernel:
+    """Lanes along a result axis, several vectors at a time where the axis is long enough: their
+    reductions are independent, so that one hides the latency of the other."""
     extent = find_loop(kernel.body, lane).extent
     scratch = {b.name for b in kernel_buffers(kernel).values() if b.space == "scratch"}
     private = any(s.buffer in scratch for s in stores_of(find_loop(kernel.body, lane).body))
-    exact = mod(extent, lanes) == 0
-    parts = split(kernel, lane, lanes, "guard" if private or not exact else "peel")
+    vectors = UNROLL if isinstance(extent, int) and extent >= UNROLL * lanes else 1
+    if private:
+        vectors = 1
+    parts = split(kernel, lane, lanes * vectors, "guard", (f"{lane}_block", lane))
+    tiles = split(parts.kernel, parts.inner, lanes, "guard", ("vector", "lane"))
     try:
-        return jam(simplify_kernel(parts.kernel), parts.inner, "vector")
+        scheduled = jam(simplify_kernel(tiles.kernel), tiles.outer, "unrolled")
+        return jam(scheduled, tiles.inner, "vector")
     except ScheduleError:
         return kernel
