@@ -1,34 +1,29 @@
 """The Python API: from a source to a `Model`.
 
-    import stepwell as sw
-    m = sw.compile("digits.well", model="digits", weights="digits.safetensors")
-    m(image)
+import stepwell as sw
+m = sw.compile("digits.well", model="digits", weights="digits.safetensors")
+m(image)
 """
 
 from __future__ import annotations
 
-import ctypes
-import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from stepwell.ir.diagnostics import InputError, InternalError, StepwellError
-from stepwell.ir.dtypes import BY_NAME
-
-from stepwell.arrays import Array
 from stepwell.artefact import artefact
 from stepwell.cache import DiskCache
 from stepwell.compilation import Compilation, Options
-from stepwell.descriptions import read_descriptions
 from stepwell.debug import KERNELS, Trace
-from stepwell.model import Model, Parameters, aligned_block
+from stepwell.descriptions import read_descriptions
+from stepwell.ir.diagnostics import InputError, InternalError, StepwellError
+from stepwell.model import Model
+from stepwell.parameters import embedded_parameters, parameters_of
 from stepwell.report import Kernels, Memory, kernel_reports
-from stepwell.signature import Signature, parse_dim
+from stepwell.runnable import require_runnable
+from stepwell.signature import parse_dim
 from stepwell.source import as_source
 from stepwell.suggestions import did_you_mean, listed
-from stepwell.weights import Weights, fill
+from stepwell.weights import Weights
 
 
 def compile(
@@ -68,24 +63,28 @@ def compiled_model(
     compilation: Compilation, weights: str | Path | Weights | None, seed: int, cache: bool = True
 ) -> Model:
     """The model of a compilation, loaded into this process."""
-    from stepwell.native import JitEntry, require_runnable
+    from stepwell.codegen.jit import NativeProgram
 
+    target = compilation.target
+    require_runnable(target)
     try:
-        require_runnable(compilation.target)
         made = artefact(compilation, DiskCache.default() if cache else None)
-        entry = JitEntry(made, compilation.target)
+        about = made.description
+        native = NativeProgram.load(
+            made.code, target, about["name"], len(about["sizes"]), len(about["inputs"]),
+            len(about["outputs"]),
+        )  # fmt: skip
     except (StepwellError, MemoryError):
         raise
     except Exception as error:
         raise InternalError(f"{type(error).__name__}: {error}") from error
     kernels = kernel_reports(made.report["kernels"])
     compilation.trace.say(KERNELS, str(Kernels(kernels)))
-    parameters = _parameters(made.description)
-    signature = Signature.of(made.description)
-    fill(parameters, signature.parameters, weights, seed, signature.name)
-    size = made.description["weights_size"]
-    memory = Memory(signature.workspace, parse_dim(made.report["naive"]), size)
-    return Model(made.description, entry, parameters, memory, kernels, compilation.stage)
+    memory = Memory(
+        parse_dim(about["workspace"]), parse_dim(made.report["naive"]), about["weights_size"]
+    )
+    parameters = parameters_of(about, weights, seed)
+    return Model(about, native, parameters, memory, kernels, compilation.stage)
 
 
 def load(
@@ -98,21 +97,19 @@ def load(
 
     Raises InputError where the file is not such an object, or the weights do not fit.
     """
-    from stepwell.native import LibraryEntry, open_library
+    from stepwell.codegen.jit import NativeProgram
 
     description = _choose(path, model)
-    entry = LibraryEntry(open_library(path), description)
-    signature = Signature.of(description)
-    embedded = entry.embedded_weights()
-    if weights is None and embedded is not None:
-        parameters = _embedded(description, embedded)
-    elif weights is None and signature.parameters:
+    native = NativeProgram.from_library(Path(path), description["symbol"])
+    embedded = native.embedded_weights()
+    if weights is None and embedded:
+        parameters = embedded_parameters(description, embedded)
+    elif weights is None and description["parameters"]:
         raise InputError(f"{path} has no weights in it: load(path, weights=...)")
     else:
-        parameters = _parameters(description)
-        fill(parameters, signature.parameters, weights or {}, 0, signature.name)
-    memory = Memory(signature.workspace, None, description["weights_size"])
-    return Model(description, entry, parameters, memory)
+        parameters = parameters_of(description, weights or {})
+    memory = Memory(parse_dim(description["workspace"]), None, description["weights_size"])
+    return Model(description, native, parameters, memory)
 
 
 def _choose(path: str | Path, model: str | None) -> dict[str, Any]:
@@ -123,28 +120,3 @@ def _choose(path: str | Path, model: str | None) -> dict[str, Any]:
         hint = did_you_mean(model or "", found)
         raise InputError(f"{path} holds {listed(found)}; choose one with model=...{hint}")
     return found[model]
-
-
-def _parameters(description: Mapping[str, Any]) -> Parameters:
-    block = aligned_block(description["weights_size"])
-    return Parameters(block, _views(block, description))
-
-
-def _embedded(description: Mapping[str, Any], address: int) -> Parameters:
-    """Views of the weights in a loaded object; they can't be written."""
-    raw = (ctypes.c_uint8 * description["weights_size"]).from_address(address)
-    block = np.frombuffer(raw, np.uint8)
-    block.flags.writeable = False
-    return Parameters(block, _views(block, description))
-
-
-def _views(block: Array, description: Mapping[str, Any]) -> dict[str, Array]:
-    """Each parameter as an array over its part of the block."""
-    views: dict[str, Array] = {}
-    for item in description["parameters"]:
-        dtype = BY_NAME[item["dtype"]].numpy
-        shape = tuple(item["shape"])
-        bytes = math.prod(shape) * dtype.itemsize
-        part = block[item["offset"] : item["offset"] + bytes]
-        views[item["name"]] = part.view(dtype).reshape(shape)
-    return views

@@ -13,6 +13,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.dtypes import DType, from_numpy
 

@@ -15,10 +15,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from stepwell.ir.target import Target
-
 from stepwell.cache import DiskCache
 from stepwell.compilation import Compilation
+from stepwell.ir.target import Target
 from stepwell.version import compiler_digest
 
 
@@ -59,7 +58,6 @@ def artefact(compilation: Compilation, cache: DiskCache | None) -> Artefact:
 
 def _compiled(compilation: Compilation) -> Artefact:
     from stepwell.codegen.description import describe
-
     from stepwell.report import report
 
     program, target = compilation.program, compilation.target

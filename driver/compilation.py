@@ -9,25 +9,31 @@ stage as text. Each step is made once, from the one above it.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
-
-from stepwell.ir.diagnostics import InputError
+from typing import TYPE_CHECKING
 
 from stepwell.debug import KERNELS, Trace
-from stepwell.pipeline import GRAPH_PASSES, LOOP_PASSES, STAGES, Step
+from stepwell.ir.diagnostics import InputError
+from stepwell.ir_texts import (
+    graph_text,
+    loops_text,
+    pick_kernel,
+    read_graph,
+    read_program,
+    text_of,
+    verify,
+)
+from stepwell.passes import run_steps
+from stepwell.pipeline import STAGES, graph_passes, loop_passes
+from stepwell.programs import checked, choose_model
 from stepwell.source import Source
 from stepwell.suggestions import did_you_mean, listed
 
 if TYPE_CHECKING:
-    from stepwell.frontend import CheckedProgram
     from stepwell.ir.graph.core import Graph
     from stepwell.ir.loop.core import Program
-    from stepwell.ir.passes import Pass
     from stepwell.ir.target import Target
-
-IR = TypeVar("IR", "Graph", "Program")
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,8 @@ class Compilation:
     @cached_property
     def optimised_graph(self) -> Graph:
         """Simplified, and partitioned into kernels."""
-        graph = self._passes(self.graph, GRAPH_PASSES)
+        steps = graph_passes(self.options.fast_math)
+        graph = run_steps(steps, self.graph, self.trace, self.options.check_each_pass)
         self._say("graph-opt", graph)
         return graph
 
@@ -125,9 +132,7 @@ class Compilation:
 
             program = graph_to_loops(self.optimised_graph)
             if self.options.check_each_pass:
-                from stepwell.ir.loop import verify_program
-
-                verify_program(program)
+                verify(program)
         self._say("loops", program)
         return program
 
@@ -136,7 +141,9 @@ class Compilation:
         """Scheduled for the target, memory planned."""
         program = self.naive_program
         if program.workspace is None:
-            program = self._passes(program, LOOP_PASSES)
+            steps = loop_passes(self.options.target_cpu or "native")
+            checking = self.options.check_each_pass
+            program = run_steps(steps, program, self.trace, checking)
         self._say("loops-opt", program)
         return program
 
@@ -175,12 +182,6 @@ class Compilation:
                 return llvm.assembly(text, self.target)
             case _:
                 return llvm.object_bytes(text, self.target)
-
-    def _passes(self, ir: IR, steps: tuple[Step, ...]) -> IR:
-        for step in steps:
-            for item in passes(step.passes, self.options):
-                ir = run_pass(item, ir, self.trace, self.options.check_each_pass)
-        return ir
 
     def _say(self, stage: str, ir: Graph | Program) -> None:
         if self.trace.folder is not None:

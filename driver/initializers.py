@@ -17,9 +17,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.types import TensorType
-
 from stepwell.suggestions import did_you_mean
 
 Array = np.ndarray[Any, np.dtype[Any]]

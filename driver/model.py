@@ -11,56 +11,33 @@ from __future__ import annotations
 
 import threading
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from stepwell.ir.diagnostics import InputError
-from stepwell.ir.size import evaluate
 
 from stepwell.arrays import Array, as_array
+from stepwell.ir.diagnostics import InputError
+from stepwell.ir.size import evaluate
+from stepwell.parameters import Parameters, address, aligned_block
 from stepwell.report import KernelReport, Kernels, Memory
 from stepwell.signature import Signature
 from stepwell.suggestions import did_you_mean, listed
 
-ALIGNMENT = 64
 
+class Native(Protocol):
+    """The native functions of one model: a `stepwell.codegen.jit.NativeProgram`."""
 
-class Entry(Protocol):
-    """The native functions of one model."""
+    @property
+    def entry(self) -> Callable[..., int]:
+        """(sizes…, inputs…, outputs…, weights, workspace) → status."""
 
-    run: Callable[..., int]  # (sizes…, inputs…, outputs…, weights, workspace) → status
-    workspace_size: Callable[..., int]  # (sizes…) → bytes, or -1
+    def workspace_size(self, sizes: Sequence[int]) -> int:
+        """Bytes, or -1 where the sizes are refused."""
 
     def error_message(self, status: int) -> str:
         """What a status means."""
-
-
-class Parameters(Mapping[str, Array]):
-    """The weights by path: views into the one block that native code reads, open to writing."""
-
-    def __init__(self, block: Array, views: dict[str, Array]) -> None:
-        self.block, self._views = block, views
-
-    def __getitem__(self, path: str) -> Array:
-        try:
-            return self._views[path]
-        except KeyError:
-            raise KeyError(f"no parameter `{path}`{did_you_mean(path, self._views)}") from None
-
-    def __contains__(self, path: object) -> bool:
-        return path in self._views
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._views)
-
-    def __len__(self) -> int:
-        return len(self._views)
-
-    def __repr__(self) -> str:
-        lines = [f"  {path}: {view.dtype}{list(view.shape)}" for path, view in self.items()]
-        return "\n".join([f"{len(self)} parameters, {self.block.nbytes} bytes", *lines])
 
 
 @dataclass(frozen=True)
@@ -78,7 +55,7 @@ class Model:
     def __init__(
         self,
         description: Mapping[str, Any],
-        entry: Entry,
+        native: Native,
         parameters: Parameters,
         memory: Memory,
         kernels: tuple[KernelReport, ...] = (),
@@ -89,8 +66,8 @@ class Model:
         self.parameters = parameters
         self.memory = memory
         self.kernels = Kernels(kernels)
-        self._entry, self._stages = entry, stages
-        self._run = entry.run
+        self._native, self._stages = native, stages
+        self._run = native.entry
         self._weights = address(parameters.block)
         self._names = tuple(argument.name for argument in self.signature.inputs)
         self._dtypes = tuple(argument.type.dtype for argument in self.signature.inputs)
@@ -128,7 +105,7 @@ class Model:
             self._workspace(plan.workspace),
         )
         if status:
-            raise InputError(f"{self.name}: {self._entry.error_message(status)}")
+            raise InputError(f"{self.name}: {self._native.error_message(status)}")
         return outputs[0] if len(outputs) == 1 else self._outputs(*outputs)
 
     def stage(self, name: str, kernel: str | None = None) -> str | bytes:
@@ -173,7 +150,7 @@ class Model:
             if min(shape, default=0) < 0:
                 raise InputError(f"{self.name}: output `{argument.name}` would have shape {shape}")
         values = tuple(sizes.values())
-        workspace = self._entry.workspace_size(*values)
+        workspace = self._native.workspace_size(values)
         if workspace < 0:
             raise InputError(f"{self.name}: the sizes {sizes} are too large")
         plan = _Plan(values, outputs, workspace)
@@ -194,16 +171,3 @@ class Model:
 
 def _counted(count: int) -> str:
     return "no inputs" if count == 0 else "1 input" if count == 1 else f"{count} inputs"
-
-
-def address(array: Array) -> int:
-    """Where an array's numbers lie."""
-    found: int = array.__array_interface__["data"][0]
-    return found
-
-
-def aligned_block(size: int) -> Array:
-    """At least `size` bytes of zeros, aligned as native code wants it, never at address 0."""
-    raw = np.zeros(size + ALIGNMENT, np.uint8)
-    start = -address(raw) % ALIGNMENT
-    return raw[start : start + size] if size else raw[start : start + 1]

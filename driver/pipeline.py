@@ -1,6 +1,6 @@
 """The way down, as one flat list: each step's name and the reason why it stands where it does.
 
-    ast → graph → GRAPH_PASSES → graph-opt → (graph to loops) → loops → LOOP_PASSES → loops-opt
+    ast → graph → graph_passes → graph-opt → loops → loop_passes → loops-opt
         → llvm → llvm-opt → asm → obj
 
 In: nothing. Out: the lists that `stepwell.compilation` walks, in the notation of `stepwell opt
@@ -32,22 +32,28 @@ class Step:
     reason: str
 
 
-GRAPH_PASSES = (
-    Step("canonicalize", "one spelling for each thing, so that the passes below see equal as equal"),
-    Step("fold", "what is known now is computed now"),
-    Step("cse", "equal ops once; elaboration repeats shapes, masks and layers' constants"),
-    Step("decompose", "ops with a cheaper equivalent become it, before kernels are drawn"),
-    Step("canonicalize", "decomposition leaves reshapes and casts that cancel"),
-    Step("cse", "and what it made twice"),
-    Step("dce", "fusion must not weigh readers that nobody reads"),
-    Step("fuse", "the last look at whole tensors: from here on every kernel is its own world"),
-)
+def graph_passes(fast_math: bool = False) -> tuple[Step, ...]:
+    """graph → graph-opt."""
+    real = "{real=true}" if fast_math else ""
+    return (
+        Step("decompose", "formulas become operators first: rules and fusion know those"),
+        Step(f"canonicalize{real}", "one spelling for each thing: what is equal looks equal"),
+        Step("fold", "what is known now is computed now"),
+        Step("cse", "layers repeat shapes, masks and constants; and folding made equals"),
+        Step(f"canonicalize{real}", "folded and shared operands let more rules apply"),
+        Step("dce", "fusion must not weigh readers that nobody reads"),
+        Step("fuse", "the last look at whole tensors: below, each kernel is its own world"),
+    )
 
-LOOP_PASSES = (
-    Step("share_kernels", "equal nests are scheduled and compiled once"),
-    Step("schedule", "each kernel's strategy tiles, packs, vectorises for the target"),
-    Step("plan_memory", "after schedules: they decide how much scratch a call needs"),
-)
+
+def loop_passes(target: str = "native") -> tuple[Step, ...]:
+    """loops → loops-opt."""
+    option = "" if target == "native" else f'{{target="{target}"}}'
+    return (
+        Step("share_kernels", "equal layers are scheduled and compiled once"),
+        Step(f"schedule{option}", "each kernel's strategy: tile, pack, vectorise for the target"),
+        Step("plan_memory", "after schedules, which decide how much scratch a call needs"),
+    )
 
 
 def pipeline(steps: tuple[Step, ...]) -> str:

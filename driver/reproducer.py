@@ -13,9 +13,8 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from stepwell.ir.diagnostics import InternalError
-
 from stepwell.files import write_file
+from stepwell.ir.diagnostics import InternalError
 from stepwell.version import VERSION
 
 
@@ -31,9 +30,7 @@ def write_reproducer(error: Exception) -> str:
     lines = [f"a bug in Stepwell: {message}"]
     lines += [f"  {note}" for note in (bug.notes if bug else ())]
     if path and bug and bug.reproducer:
-        lines.append(
-            f"  it can be seen again with: stepwell opt {path} --passes '{bug.pipeline}'"
-        )
+        lines.append(f"  it can be seen again with: stepwell opt {path} --passes '{bug.pipeline}'")
     elif path:
         lines.append(f"  what Stepwell was doing is in {path}")
     lines.append("  please report it, with that file; your program is not at fault")

@@ -19,9 +19,18 @@ from typing import Any
 
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.dtypes import BY_NAME
-from stepwell.ir.size import Dim, evaluate, floordiv, maximum, minimum, mod, solve, substitute, symbol
+from stepwell.ir.size import (
+    Dim,
+    evaluate,
+    floordiv,
+    maximum,
+    minimum,
+    mod,
+    solve,
+    substitute,
+    symbol,
+)
 from stepwell.ir.types import TensorType
-
 from stepwell.weights import ParameterSpec
 
 
@@ -155,7 +164,9 @@ class Signature:
                     continue
                 detail = f"axis {axis} is {shape[axis]}, not {wanted}"
                 if not isinstance(dim, int):
-                    facts = [f"{n} = {v} from {o}" for n, (v, o) in origins.items() if n in str(dim)]
+                    facts = [
+                        f"{n} = {v} from {o}" for n, (v, o) in origins.items() if n in str(dim)
+                    ]
                     detail += f" ({', '.join(facts)})"
                 raise self._misfit(argument, shape, detail)
 

@@ -20,7 +20,7 @@ from stepwell.ir.diagnostics import InputError
 Kind = Literal["well", "graph", "loops"]
 
 _SOURCES = r"sources\s*\{(?:\"(?:[^\"\\]|\\.)*\"|[^\"}])*\}\s*"
-_FIRST_WORD = re.compile(rf"(?:\s|//[^\n]*|#[^\n]*)*(?:{_SOURCES})?(graph|program)\s*@")
+_FIRST_WORD = re.compile(rf"(?:\s|//[^\n]*|#[^\n]*)*(?:{_SOURCES})?(graph|program|kernel)[\s@`]")
 _USE = re.compile(r"\buse\s+(?:\"([^\"\n]*)\"|(\w+))")
 
 
@@ -62,7 +62,7 @@ class Source:
 
 
 def kind_of(text: str) -> Kind:
-    """Graph IR and loop IR begin with `graph @` and `program @`; all else is a program."""
+    """Graph IR begins with `graph`, loop IR with `program` or `kernel`; no program can."""
     match = _FIRST_WORD.match(text)
     if match is None:
         return "well"

@@ -1,6 +1,6 @@
 """Did you mean: the nearest known name to one that is not known.
 
-    did_you_mean("digit", ["digits", "mlp"])  →  "; did you mean `digits`?"
+did_you_mean("digit", ["digits", "mlp"])  →  "; did you mean `digits`?"
 """
 
 from __future__ import annotations

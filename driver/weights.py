@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from stepwell.ir.diagnostics import InputError
-from stepwell.ir.dtypes import from_numpy
-from stepwell.ir.types import TensorType
 
 from stepwell.arrays import Array, as_array
 from stepwell.initializers import initialize
+from stepwell.ir.diagnostics import InputError
+from stepwell.ir.dtypes import from_numpy
+from stepwell.ir.types import TensorType
 from stepwell.suggestions import did_you_mean
 
 Weights = Mapping[str, Any]

@@ -70,9 +70,7 @@ def test_imports_follow_the_table(folder: str) -> None:
 @pytest.mark.parametrize("folder", TABLE)
 def test_third_parties_are_the_declared_ones(folder: str) -> None:
     found = {
-        name.split(".")[0]
-        for path in _files(ROOT / folder, "*.py")
-        for _, name in _imports(path)
+        name.split(".")[0] for path in _files(ROOT / folder, "*.py") for _, name in _imports(path)
     }
     foreign = {
         name

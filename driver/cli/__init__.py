@@ -17,11 +17,10 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from stepwell.ir.diagnostics import InputError, InternalError, UserError, VerifyError
-
 from stepwell import terminal
 from stepwell.cli import build, cache, check, doctor, emit, explain, inspect, opt, run
 from stepwell.cli.arguments import CommandError
+from stepwell.ir.diagnostics import InputError, InternalError, UserError, VerifyError
 from stepwell.reproducer import write_reproducer
 
 COMMANDS: dict[str, ModuleType] = {

@@ -1,8 +1,8 @@
 """Arguments that several commands share, and how inputs are named on the command line.
 
-    --input image=digits.npz:test_image     one array of an .npz
-    --input x=x.npy                         an .npy
-    --input rate=0.2                        a number
+--input image=digits.npz:test_image     one array of an .npz
+--input x=x.npy                         an .npy
+--input rate=0.2                        a number
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import zipfile
 from typing import Any
 
 import numpy as np
-from stepwell.ir.diagnostics import InputError
 
 from stepwell.arrays import Array
+from stepwell.ir.diagnostics import InputError
 from stepwell.suggestions import did_you_mean, listed
 
 
@@ -23,7 +23,9 @@ class CommandError(Exception):
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", "-m", metavar="M", help="which model; not needed if there is one")
+    parser.add_argument(
+        "--model", "-m", metavar="M", help="which model; not needed if there is one"
+    )
 
 
 def add_compilation(parser: argparse.ArgumentParser) -> None:

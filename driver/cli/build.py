@@ -15,7 +15,10 @@ from stepwell.cli.arguments import (
 )
 from stepwell.compilation import Compilation, Options
 from stepwell.debug import Trace
+from stepwell.parameters import parameters_of
+from stepwell.programs import model_names
 from stepwell.source import Source, read_source
+from stepwell.weights import read_weights
 
 HELP = "make a library with a C interface"
 DESCRIPTION = """\
@@ -33,9 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a .well file, or IR text")
     add_model(parser)
     add_weights(parser)
-    parser.add_argument(
-        "--output", "-o", metavar="F", required=True, help="ends in .so, .o or .a"
-    )
+    parser.add_argument("--output", "-o", metavar="F", required=True, help="ends in .so, .o or .a")
     parser.add_argument("--embed", action="store_true", help="put the weights into the object")
     add_compilation(parser)
     add_dump(parser)
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from stepwell.codegen.description import describe
     from stepwell.codegen.objects import build
 
     output = Path(args.output)
@@ -55,11 +57,13 @@ def run(args: argparse.Namespace) -> int:
         for name in _chosen(source, args.model)
     ]  # fmt: skip
     programs = [compilation.program for compilation in compilations]
+    target = compilations[0].target
+    given = read_weights(args.weights)
     weights = {
-        compilation.program.name: packed_weights(compilation.program, args.weights, args.seed)
-        for compilation in compilations
+        program.name: parameters_of(describe(program, target), given, args.seed).block
+        for program in programs
     }
-    for path in build(programs, compilations[0].target, output, weights, args.embed):
+    for path in build(programs, target, output, weights, args.embed):
         print(path)
     return 0
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 
-from stepwell.ir.diagnostics import UserError
-
 from stepwell.cli.arguments import add_json
-from stepwell.compilation import model_names, verify_source
+from stepwell.ir.diagnostics import UserError
+from stepwell.programs import model_names
 from stepwell.source import read_source
 from stepwell.terminal import print_diagnostics
 
@@ -29,7 +28,6 @@ def run(args: argparse.Namespace) -> int:
     for path in args.files:
         source = read_source(path)
         try:
-            verify_source(source)
             names = model_names(source)
         except UserError as error:
             faults.append(error)

@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     import llvmlite.binding as llvm
+
     from stepwell.codegen.link import find_linker
     from stepwell.ir.target import cpu_model, host
 
@@ -38,7 +39,10 @@ def run(args: argparse.Namespace) -> int:
         *((name, _version(name)) for name in _PACKAGES),
         ("llvm", ".".join(map(str, llvm.llvm_version_info))),
         ("processor", f"{cpu_model()} ({target.cpu}, {target.triple})"),
-        ("vectors", f"{target.vector_bits} bits, {target.vector_registers} registers{_fma(target)}"),
+        (
+            "vectors",
+            f"{target.vector_bits} bits, {target.vector_registers} registers{_fma(target)}",
+        ),
         ("caches", f"L1 {_kib(target.l1)}, L2 {_kib(target.l2)}, L3 {_kib(target.l3)}"),
         ("cores", f"{target.cores} usable of {os.cpu_count()}"),
         ("linker", " ".join(linker) if linker else "none: install a C compiler, or ziglang"),

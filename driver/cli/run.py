@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from stepwell.ir.diagnostics import InputError, InternalError
 
 from stepwell.api import compiled_model, load
-from stepwell.arrays import Array, as_array
+from stepwell.arrays import Array
 from stepwell.cli.arguments import (
     CommandError,
     add_compilation,

@@ -6,6 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
+
 from stepwell.arrays import as_array
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.dtypes import ALL, BF16, BOOL, F16, F32, F64, I32, U8, DType
@@ -61,7 +62,11 @@ def test_numbers_take_the_wanted_dtype(number: float, dtype: DType) -> None:
 @pytest.mark.parametrize(
     ("value", "dtype", "message"),
     [
-        (np.zeros(3), F32, r"x: is f64, but the model wants f32; convert it: \.astype\(np.float32\)"),
+        (
+            np.zeros(3),
+            F32,
+            r"x: is f64, but the model wants f32; convert it: \.astype\(np.float32\)",
+        ),
         (np.zeros(3, np.uint16), I32, "x: is uint16, but the model wants i32"),
         (np.zeros(3, complex), F32, "complex128"),
         (np.array(["a"]), F32, "x: is str"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from stepwell.initializers import INITIALIZERS, fans, initialize
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.dtypes import BF16, F32, F64
@@ -31,7 +32,9 @@ def test_mean_and_deviation(initializer: str, deviation: float) -> None:
     assert drawn.std() == pytest.approx(deviation, rel=0.03)
 
 
-@pytest.mark.parametrize(("initializer", "value"), [("zeros", 0), ("ones", 1), ("constant(2.5)", 2.5)])
+@pytest.mark.parametrize(
+    ("initializer", "value"), [("zeros", 0), ("ones", 1), ("constant(2.5)", 2.5)]
+)
 def test_constants(initializer: str, value: float) -> None:
     np.testing.assert_array_equal(initialize(initializer, WIDE, "w"), np.full((300, 200), value))
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
+
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.dtypes import BF16, F32
 from stepwell.ir.types import TensorType
