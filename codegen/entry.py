@@ -169,9 +169,13 @@ class EntryEmitter:
             code = interface.codes(self.program)[constraint.message]
             self._require(e, _constraint(e, constraint), constant(I32, code))
         weights = self._weights(e, weights)
-        pointers_fine = self._pointers_fine(e, (*inputs, *outputs), buffers, weights, workspace)
-        self._require(e, pointers_fine, constant(I32, interface.NULL_POINTER))
-        aligned = self._aligned(e, weights, workspace)
+        own = [(weights, interface.weight_layout(self.program)[1]), (workspace, self._workspace)]
+        items = [item.buffer.bytes for item in (*inputs, *outputs)]
+        given = self._needed(
+            e, [*zip(buffers, items, strict=True), *own], lambda pointer: _given(e, pointer)
+        )
+        self._require(e, given, constant(I32, interface.NULL_POINTER))
+        aligned = self._needed(e, own, lambda pointer: _aligned(e, pointer))
         self._require(e, aligned, constant(I32, interface.MISALIGNED))
         places = dict(zip(names, buffers, strict=True)) | self._constants
         self._calls(e, places, weights, workspace)
@@ -213,36 +217,20 @@ class EntryEmitter:
             e, [e.builder.fcmp_ordered("<=", _magnitude(e, dim), limit) for dim in symbolic]
         )
 
-    def _pointers_fine(
-        self,
-        e: Emission,
-        items: Sequence[ProgramBuffer],
-        pointers: Sequence[LLVMValue],
-        weights: LLVMValue,
-        workspace: LLVMValue,
+    def _needed(
+        self, e: Emission, pointers: Sequence[tuple[LLVMValue, Dim]], hold: Any
     ) -> LLVMValue:
-        """No pointer to something is null; one to nothing may be."""
-        needed = [(pointer, item.buffer.bytes) for item, pointer in zip(items, pointers, strict=True)]
-        needed.append((weights, interface.weight_layout(self.program)[1]))
-        needed.append((workspace, self._workspace))
+        """Whether `hold(pointer)` for each pointer to something; one to nothing may be anything."""
         conditions = []
-        for pointer, size in needed:
+        for pointer, size in pointers:
             if size == 0:
                 continue
-            given = e.builder.icmp_unsigned("!=", pointer, ir.Constant(POINTER, None))
+            holds = hold(pointer)
             if not isinstance(size, int):
                 bytes = materialise(e, dim_value(e, size))
                 empty = e.builder.icmp_signed("<=", bytes, constant(I64, 0))
-                given = e.builder.or_(given, empty)
-            conditions.append(given)
-        return _all(e, conditions)
-
-    def _aligned(self, e: Emission, *pointers: LLVMValue) -> LLVMValue:
-        conditions = []
-        for pointer in pointers:
-            address = e.builder.ptrtoint(pointer, I64)
-            rest = e.builder.and_(address, constant(I64, ALIGNMENT - 1))
-            conditions.append(e.builder.icmp_unsigned("==", rest, constant(I64, 0)))
+                holds = e.builder.or_(holds, empty)
+            conditions.append(holds)
         return _all(e, conditions)
 
     def _calls(
@@ -287,6 +275,15 @@ def _moved(e: Emission, pointer: LLVMValue, bytes: Dim) -> LLVMValue:
     if bytes == 0:
         return pointer
     return e.builder.gep(pointer, [materialise(e, dim_value(e, bytes))], source_etype=I8)
+
+
+def _given(e: Emission, pointer: LLVMValue) -> LLVMValue:
+    return e.builder.icmp_unsigned("!=", pointer, ir.Constant(POINTER, None))
+
+
+def _aligned(e: Emission, pointer: LLVMValue) -> LLVMValue:
+    rest = e.builder.and_(e.builder.ptrtoint(pointer, I64), constant(I64, ALIGNMENT - 1))
+    return e.builder.icmp_unsigned("==", rest, constant(I64, 0))
 
 
 def _all(e: Emission, conditions: Sequence[LLVMValue]) -> LLVMValue:

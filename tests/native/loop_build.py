@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 from stepwell.codegen.jit import NativeProgram
 from stepwell.codegen.objects import pack_weights
@@ -18,9 +20,12 @@ from stepwell.ir.loop.core import (
     aligned,
     scratch_bytes,
 )
+from stepwell.ir.loop.interpreter import run_kernel
+from stepwell.ir.loop.parser import parse_kernel
+from stepwell.ir.loop.verifier import verify_loops
 from stepwell.ir.scalar import Binary, Const, Expr, Load, Var, from_dim
 from stepwell.ir.size import evaluate, symbol, symbols
-from stepwell.ir.target import Target, host
+from stepwell.ir.target import Target, host, named
 
 
 def expr(value) -> Expr:
@@ -89,7 +94,7 @@ def call(native: NativeProgram, program: Program, sizes: dict[str, int], arrays)
     values = [sizes[name] for name in program.sizes]
     inputs = [np.ascontiguousarray(arrays[i.buffer.name]) for i in program.with_role("input")]
     outputs = {
-        item.buffer.name: np.empty(
+        item.buffer.name: np.zeros(
             [evaluate(dim, sizes) for dim in item.buffer.shape], item.buffer.dtype.numpy
         )
         for item in program.with_role("output")
@@ -112,7 +117,41 @@ def run(program: Program, sizes: dict[str, int], arrays, target: Target | None =
     return call(NativeProgram.compile(program, target or host()), program, sizes, arrays)
 
 
+def kernel_program(text: str) -> Program:
+    """The text of one kernel, as a program: `out` and `inout` parameters are outputs."""
+    kernel = parse_kernel(textwrap.dedent(text))
+    verify_loops(kernel)
+    roles = {"in": "input", "out": "output", "inout": "output"}
+    items = [ProgramBuffer(p.buffer, roles[p.role]) for p in kernel.parameters]
+    arguments = tuple(item.buffer.name for item in items)
+    sizes = tuple(symbol(s) for s in kernel.sizes)
+    return Program(
+        kernel.name, kernel.sizes, tuple(items), (), (Call(kernel.name, sizes, arguments, 0),),
+        (kernel,), workspace=aligned(scratch_bytes(kernel)),
+    )  # fmt: skip
+
+
+def interpreted(program: Program, sizes: dict[str, int], arrays) -> dict:
+    """The outputs that the loop interpreter gives."""
+    found = {name: np.array(array) for name, array in arrays.items()}
+    for item in program.with_role("output"):
+        shape = [evaluate(dim, sizes) for dim in item.buffer.shape]
+        found[item.buffer.name] = np.zeros(shape, item.buffer.dtype.numpy)
+    run_kernel(program.kernels[0], sizes, found)
+    return {item.buffer.name: found[item.buffer.name] for item in program.with_role("output")}
+
+
+def machines() -> list[Target]:
+    """The targets whose code this machine can run."""
+    mine = host()
+    if mine.architecture != "x86_64":
+        return [mine]
+    names = ["x86-64", "x86-64-v2"]
+    names += ["x86-64-v3"] * (mine.vector_bits >= 256) + ["x86-64-v4"] * (mine.vector_bits >= 512)
+    return [mine, *map(named, names)]
+
+
 __all__ = [
     "add", "call", "expr", "from_dim", "load", "loop", "mul", "one_kernel", "op", "register",
-    "run", "workspace",
+    "interpreted", "kernel_program", "machines", "run", "workspace",
 ]  # fmt: skip
