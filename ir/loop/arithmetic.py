@@ -38,7 +38,7 @@ def saturate(dtype: DType) -> Function:
             return 0
         if math.isinf(value):
             return high if value > 0 else low
-        return max(low, min(high, int(value)))
+        return max(low, min(high, int(float(value))))
 
     return convert
 

@@ -54,6 +54,13 @@ def parse_loops(text: str, file: str = "<loops>") -> Program | Kernel:
     """A program with its kernels, or one kernel. Raises UserError."""
     nodes: syntax.LoopsNode = _parser().parse(text, "loops", file)
     reader = _Reader(file, text, nodes.sources)
+    try:
+        return _read(reader, nodes)
+    except RecursionError:
+        reader.resolver.fail(syntax.START, "SW0901", "the text is nested too deeply")
+
+
+def _read(reader: _Reader, nodes: syntax.LoopsNode) -> Program | Kernel:
     kernels = tuple(reader.kernel(node) for node in nodes.kernels)
     if nodes.program is not None:
         return reader.program(nodes.program, kernels)

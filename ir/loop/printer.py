@@ -54,7 +54,7 @@ INDENT = "  "
 KEYWORDS = frozenset(
     (
         *("for", "if", "let", "alloc", "check", "ops", "flops", "at"),
-        *("parallel", "unrolled", "vector", "require", "workspace", "call"),
+        *("parallel", "unrolled", "vector", "require", "divisible", "workspace", "call"),
         *("input", "parameter", "output", "constant", "temporary"),
     )
 )
@@ -234,7 +234,8 @@ def _data(item: ProgramBuffer) -> str:
         return ""
     data = np.ascontiguousarray(item.data, item.buffer.dtype.numpy)
     dtype = item.buffer.dtype
-    finite = not dtype.is_float or bool(np.isfinite(data.astype(np.float64)).all())
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        finite = not dtype.is_float or bool(np.isfinite(data.astype(np.float64)).all())
     if data.size <= _SHORT and finite:
         numbers = ", ".join(format_number(value.item(), dtype) for value in data.reshape(-1))
         return f" = [{numbers}]"
