@@ -230,20 +230,30 @@ def ceildiv(left: Dim, right: int) -> Dim:
 
 def maximum(left: Dim, right: Dim) -> Dim:
     """The larger of two dims, decided at once where provable."""
-    if provably_le(left, right):
+    if provably_le(left, right) or left in _alternatives("max", right):
         return right
-    if provably_le(right, left):
+    if provably_le(right, left) or right in _alternatives("max", left):
         return left
     return _opaque("max", left, right)
 
 
 def minimum(left: Dim, right: Dim) -> Dim:
     """The smaller of two dims, decided at once where provable."""
-    if provably_le(left, right):
+    if provably_le(left, right) or right in _alternatives("min", left):
         return left
-    if provably_le(right, left):
+    if provably_le(right, left) or left in _alternatives("min", right):
         return right
     return _opaque("min", left, right)
+
+
+def _alternatives(function: str, dim: Dim) -> list[Dim]:
+    """The dims that a nest of max (or min) chooses from; itself where it is none."""
+    if isinstance(dim, Size) and len(dim.terms) == 1 and dim.terms[0][1] == 1:
+        monomial = dim.terms[0][0]
+        if len(monomial) == 1 and monomial[0].function == function:
+            left, right = monomial[0].left, monomial[0].right
+            return [*_alternatives(function, left), *_alternatives(function, right)]
+    return [dim]
 
 
 def provably_le(left: Dim, right: Dim) -> bool:
