@@ -23,7 +23,7 @@ from stepwell.ir.graph.rewrite import Editor, remove_dead, rewrite
 from stepwell.ir.types import TensorType
 from stepwell.lowering.patterns import Bindings, build, evaluate, match_op
 from stepwell.lowering.rule_functions import FUNCTIONS
-from stepwell.lowering.rules import RULES, Rule
+from stepwell.lowering.rules import RULES, Rule, holds_for
 
 _BY_OPERATOR: dict[str, list[Rule]] = {}
 for _rule in RULES:
@@ -73,4 +73,4 @@ def apply_rule(rule: Rule, op: Op, editor: Editor) -> Value | None:
 
 def _in_domain(rule: Rule, bound: Bindings, type: TensorType) -> bool:
     dtype = bound["?x"].type.dtype if "?x" in bound else type.dtype
-    return rule.on == "any" or dtype.kind == rule.on or (rule.on == "number" and not dtype.is_bool)
+    return holds_for(rule, dtype)

@@ -3,7 +3,7 @@
     Rule(EXACT, "mul(?x, 1) -> ?x", on="number")
 
 `EXACT` rules keep every bit: signed zeros, infinities and NaN included (which NaN is not
-specified). `REAL` rules hold for real numbers, not for rounding and the edges: they are for fast
+specified). Of `pow`, the result is defined to 2 ulp only, and a product is within that. `REAL` rules hold for real numbers, not for rounding and the edges: they are for fast
 maths only. Every rule shrinks `weight` whatever its captures weigh, so rewriting ends; a test
 checks each for that and for truth on its tag.
 """
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from stepwell.ir.dtypes import DType
 from stepwell.ir.scalar import COST
 from stepwell.lowering.patterns import (
     Apply,
@@ -28,7 +29,7 @@ from stepwell.lowering.patterns import (
 )
 
 Tag = Literal["EXACT", "REAL"]
-Domain = Literal["float", "int", "bool", "number", "any"]
+Domain = Literal["float", "int", "bool", "number", "signed", "any"]
 EXACT: Tag = "EXACT"
 REAL: Tag = "REAL"
 
@@ -58,6 +59,18 @@ class Rule:
     @cached_property
     def conditions(self) -> tuple[Formula, ...]:
         return tuple(parse_formula(text) for text in self.where)
+
+
+def holds_for(rule: Rule, dtype: DType) -> bool:
+    """Whether the rule is meant for values of the element type."""
+    match rule.on:
+        case "any":
+            return True
+        case "number":
+            return not dtype.is_bool
+        case "signed":
+            return dtype.signed and not dtype.is_bool
+    return dtype.kind == rule.on
 
 
 Weight = Mapping[str, int]  # by capture; "" is the constant part
@@ -127,7 +140,7 @@ _ARITHMETIC = (
     Rule(EXACT, "neg(sub(?x, ?y)) -> sub(?y, ?x)", "int"),
     Rule(REAL, "neg(sub(?x, ?y)) -> sub(?y, ?x)", "float"),
     Rule(EXACT, "mul(?x, 1) -> ?x", "number"),
-    Rule(EXACT, "mul(?x, -1) -> neg(?x)", "number"),
+    Rule(EXACT, "mul(?x, -1) -> neg(?x)", "signed"),
     Rule(EXACT, "mul(?x, 0) -> 0", "int"),
     Rule(REAL, "mul(?x, 0) -> 0", "float"),
     Rule(EXACT, "mul(neg(?x), neg(?y)) -> mul(?x, ?y)", "number"),
@@ -142,7 +155,7 @@ _ARITHMETIC = (
     Rule(REAL, "add(add(?x, #c), #d) -> add(?x, #plus(c, d))", "float", (), {"c": 0.5, "d": 0.75}),
     Rule(REAL, "mul(mul(?x, #c), #d) -> mul(?x, #times(c, d))", "float", (), {"c": 0.5, "d": 0.7}),
     Rule(EXACT, "abs(abs(?x)) -> abs(?x)", "number"),
-    Rule(EXACT, "abs(neg(?x)) -> abs(?x)", "number"),
+    Rule(EXACT, "abs(neg(?x)) -> abs(?x)", "signed"),
     Rule(EXACT, "max(?x, ?x) -> ?x", "any"),
     Rule(EXACT, "min(?x, ?x) -> ?x", "any"),
     Rule(EXACT, "pow(?x, 0) -> 1", "float"),
