@@ -17,11 +17,16 @@ from stepwell.ir.span import Span
 
 @dataclass(frozen=True)
 class Given:
-    """An argument as given: its value and its place; `name` is None where it is positional."""
+    """An argument as given: its value and its place; `name` is None where it is positional.
+
+    `parts` are the places of a list's items, `whole` of `name: value`.
+    """
 
     value: Any
     span: Span
     name: str | None = None
+    parts: tuple[Span, ...] = ()
+    whole: Span | None = None
 
 
 def assign(
@@ -54,11 +59,16 @@ def assign(
             e.fail(
                 "SW0308",
                 f"`{callee}` has no argument `{argument.name}`",
-                argument.span,
+                argument.whole or argument.span,
                 help=did_you_mean(argument.name, formals) or _signature(callee, formals),
             )
         if argument.name in bound:
-            e.fail("SW0309", f"`{argument.name}` is given twice", argument.span, "again here")
+            e.fail(
+                "SW0309",
+                f"`{argument.name}` is given twice",
+                argument.whole or argument.span,
+                "again here",
+            )
         bound[argument.name] = argument
     missing = [name for name in formals if name in required and name not in bound]
     if missing:

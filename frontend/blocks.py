@@ -13,10 +13,10 @@ from typing import Any
 from stepwell.frontend import syntax as s
 from stepwell.frontend.elaboration import POISON, Elaboration, Poisoned, place
 from stepwell.frontend.evaluation import evaluate, evaluates
-from stepwell.frontend.initializers import initializer_text
 from stepwell.frontend.limits import MAX_REPEAT
 from stepwell.frontend.operators import number_tensor
 from stepwell.frontend.parse_errors import RUNTIME_LATER, not_there_yet
+from stepwell.frontend.pending import PendingParameter, declare
 from stepwell.frontend.results import conform
 from stepwell.frontend.signatures import is_static, static_argument, tensor_type
 from stepwell.frontend.suggest import did_you_mean
@@ -221,10 +221,16 @@ def _param(e: Elaboration, statement: s.Param) -> None:
             statement.span,
             help=f"declare `layer {frame.function.name}(…)` instead",
         )
-    type = tensor_type(e, statement.type)
-    text = initializer_text(e, statement.initializer, type)
-    path = frame.naming.path(statement.name)
-    frame.scopes[-1][statement.name] = e.parameter(path, type, text, statement.span, statement.name)
+    pending = PendingParameter(statement, frame, frame.naming.path(statement.name))
+    if any(isinstance(dim, s.Name) and dim.name in pending.unknown() for dim in _dims(statement)):
+        frame.scopes[-1][statement.name] = pending
+        frame.pending.append(pending)
+        return
+    frame.scopes[-1][statement.name] = declare(e, statement, pending.path)
+
+
+def _dims(statement: s.Param) -> tuple[Any, ...]:
+    return statement.type.dims or ()
 
 
 def _assign(e: Elaboration, statement: s.Assign) -> None:

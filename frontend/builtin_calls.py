@@ -40,7 +40,7 @@ def run_builtin(e: Elaboration, callee: Builtin, given: list[Given], span: Span)
         n for n, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY
     )
     bound = assign(e, callee.name, list(parameters), required, given, span, by_name)
-    call = BuiltinCall(e, callee.name, span, {name: g.span for name, g in bound.items()})
+    call = BuiltinCall(e, callee.name, span, bound)
     return callee.run(call, **{parameters[name].name: g.value for name, g in bound.items()})
 
 
@@ -56,11 +56,17 @@ class BuiltinCall:
     e: Elaboration
     name: str
     span: Span
-    spans: dict[str, Span]
+    given: dict[str, Given]
 
     def where(self, argument: str) -> Span:
         """The place of an argument, or of the call where it was left out."""
-        return self.spans.get(argument, self.span)
+        given = self.given.get(argument)
+        return self.span if given is None else given.span
+
+    def part(self, argument: str, i: int, count: int) -> Span:
+        """The place of one item of a list, where the argument is a list literal."""
+        parts = self.given[argument].parts if argument in self.given else ()
+        return parts[i] if len(parts) == count else self.where(argument)
 
     def fail(
         self, code: str, message: str, argument: str = "", text: str = "", help: str | None = None
@@ -131,7 +137,11 @@ class BuiltinCall:
         """A list of sizes."""
         if not isinstance(value, (list, tuple)):
             value = [value]
-        return tuple(self.dim(part, argument) for part in value)
+        count = len(value)
+        return tuple(
+            as_dim(self.e, part, self.part(argument, i, count), f"`{argument}`")
+            for i, part in enumerate(value)
+        )
 
     def dtype(self, value: Any, argument: str) -> DType:
         """A dtype."""

@@ -47,10 +47,18 @@ def _pipe(e: Elaboration, node: s.Pipe) -> Any:
 
 
 def _arguments(e: Elaboration, node: s.Call) -> list[Given]:
-    given = [Given(evaluate(e, argument), argument.span) for argument in node.arguments]
+    given = [
+        Given(evaluate(e, argument), argument.span, None, _parts(argument))
+        for argument in node.arguments
+    ]
     for named in node.named:
-        given.append(Given(evaluate(e, named.value), named.value.span, named.name))
+        value = evaluate(e, named.value)
+        given.append(Given(value, named.value.span, named.name, _parts(named.value), named.span))
     return given
+
+
+def _parts(node: s.Expr) -> tuple[Span, ...]:
+    return tuple(item.span for item in node.items) if isinstance(node, s.ListOf) else ()
 
 
 @evaluates(s.Call)
@@ -242,6 +250,9 @@ def finish_body(e: Elaboration, frame: Frame) -> Any:
             function.head,
             help="the last expression of the body is the value",
         )
+    for pending in frame.pending:
+        if pending.tensor is None:
+            pending.refuse(e)
     if not function.results:
         return value
     values = value if isinstance(value, tuple) else (value,)

@@ -23,6 +23,7 @@ from stepwell.ir.types import TensorType
 if TYPE_CHECKING:
     from stepwell.frontend.elements import FormulaState
     from stepwell.frontend.modules import CheckedProgram, LoadedModule
+    from stepwell.frontend.pending import PendingParameter
 
 
 class Poisoned(Exception):
@@ -65,6 +66,7 @@ class Frame:
     call_span: Span | None = None
     let_name: str | None = None
     assignable: int = 0  # how many scopes from the top may be assigned from an inner block
+    pending: list[PendingParameter] = field(default_factory=list)
     shares: bool = False  # a model called again: its parameters exist already
 
     def lookup(self, name: str) -> Any:

@@ -17,8 +17,9 @@ from stepwell.frontend.evaluation import evaluate, evaluates
 from stepwell.frontend.modules import library_names, library_source, prelude
 from stepwell.frontend.operators import binary, unary
 from stepwell.frontend.parse_errors import RUNTIME_LATER, not_there_yet
+from stepwell.frontend.pending import PendingParameter
 from stepwell.frontend.suggest import did_you_mean
-from stepwell.frontend.values import Declared, Namespace, Pack, kind_of
+from stepwell.frontend.values import Declared, Namespace, Pack, Tensor, kind_of
 from stepwell.ir.diagnostics import UserError
 from stepwell.ir.dtypes import BY_NAME, DType
 
@@ -29,6 +30,8 @@ def _name(e: Elaboration, node: s.Name) -> Any:
     value = e.frame.lookup(name)
     if value is POISON:
         raise Poisoned
+    if isinstance(value, PendingParameter) and value.tensor is not None:
+        return value.tensor
     if value is None:
         value = _global(e, name)
     if value is None:
@@ -113,6 +116,10 @@ def _binary(e: Elaboration, node: s.Binary) -> Any:
     if node.op in ("and", "or") and isinstance(left, bool) and left == (node.op == "or"):
         return left
     right = evaluate(e, node.right)
+    if isinstance(right, PendingParameter):
+        if node.op != "@" or not isinstance(left, Tensor) or not left.shape:
+            right.refuse(e)
+        right = right.as_right_operand(e, left.shape[-1], node.right.span)
     return binary(e, node.op, left, right, node.span, (node.left.span, node.right.span))
 
 

@@ -3,9 +3,9 @@
     x            x |> relu        (the newline before `|>` is dropped)
       |> relu  →
 
-A newline is dropped inside ( ) and [ ], after the brackets of a reduction, after a token that cannot
-end a statement, and before one that cannot begin one. A line that begins with `-` is a statement of
-its own: `-` has a prefix form.
+A newline is dropped inside ( ) and [ ], after the brackets of a reduction, after a token that
+cannot end a statement, and before one that cannot begin one. A line that begins with `-` is a
+statement of its own: `-` has a prefix form.
 """
 
 from __future__ import annotations

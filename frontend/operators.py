@@ -16,7 +16,7 @@ from stepwell.frontend.element_types import check_literal, same_dtype
 from stepwell.frontend.elements import scalar_binary, scalar_unary
 from stepwell.frontend.matmul import matmul
 from stepwell.frontend.numbers import SCALAR_OPS, number_value, static_binary, static_unary
-from stepwell.frontend.values import Deferred, Scalar, Tensor, is_number, kind_of
+from stepwell.frontend.values import Deferred, Origin, Scalar, Tensor, is_number, kind_of
 from stepwell.ir.diagnostics import Label
 from stepwell.ir.dtypes import BOOL, F64, I64, DType
 from stepwell.ir.size import Dim, Size
@@ -109,8 +109,10 @@ def number_tensor(
     if isinstance(value, (Size, Deferred)):
         return broadcast(e, _deferred(e, value, dtype, span), shape, span)
     check_literal(e, value, dtype, span, beside)
+    shown = Origin(span, f"the number {str(value).lower()}")
     plain: Any = float(value) if dtype.is_float else bool(value) if dtype.is_bool else int(value)
-    return e.emit("constant", span=span, value=plain, dtype=dtype, shape=tuple(shape))
+    constant = e.emit("constant", span=span, value=plain, dtype=dtype, shape=tuple(shape))
+    return Tensor(constant.value, shown)
 
 
 def _deferred(e: Elaboration, value: Any, dtype: DType, span: Span) -> Tensor:

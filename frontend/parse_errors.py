@@ -94,7 +94,32 @@ def explain_token(error: UnexpectedToken, source: str, file: str) -> Diagnostic:
     before = error.token_history[-1] if error.token_history else None
     message = f"expected {_any_of(expected)}, found {_shown(token)}"
     code, help = _recognise(token, before, expected, source)
-    return Diagnostic(code, message, (Label(span, "not expected here"),), (), help)
+    labels = [Label(span, "not expected here")]
+    opener = _unclosed(source, file, before=span) if code == "SW0105" else None
+    if opener is not None:
+        bracket, place = opener
+        message = f"a `{bracket}` is not closed"
+        labels = [Label(span, f"expected `{_CLOSERS[bracket]}`"), Label(place, "opened here")]
+        help = None
+    return Diagnostic(code, message, tuple(labels), (), help)
+
+
+_CLOSERS = {"(": ")", "[": "]", "{": "}"}
+
+
+def _unclosed(source: str, file: str, before: Span) -> tuple[str, Span] | None:
+    """The innermost bracket that is open at a place."""
+    stack: list[tuple[str, Span]] = []
+    for number, line in enumerate(source.split("\n"), 1):
+        text = re.sub(r'"[^"]*"', lambda match: " " * len(match[0]), line)
+        for column, character in enumerate(text.split("#")[0], 1):
+            if (number, column) >= (before.line, before.column):
+                return stack[-1] if stack else None
+            if character in _CLOSERS:
+                stack.append((character, Span(file, number, column, number, column + 1)))
+            elif stack and character == _CLOSERS[stack[-1][0]]:
+                stack.pop()
+    return stack[-1] if stack else None
 
 
 def explain_character(error: UnexpectedCharacters, source: str, file: str) -> Diagnostic:

@@ -45,6 +45,15 @@ CLASSES = {
     "num": lambda d: d.is_float or d.is_int,
     "tensor": lambda d: True,
 }
+ALIASES = {
+    **{f"float{bits}": f"f{bits}" for bits in (16, 32, 64)},
+    **{f"int{bits}": f"i{bits}" for bits in (8, 16, 32, 64)},
+    "bfloat16": "bf16",
+    "uint8": "u8",
+    "double": "f64",
+    "half": "f16",
+    "str": "string",
+}
 CLASS_EXAMPLE = {"float": F32, "int": I32, "num": F32, "tensor": F32}
 
 
@@ -60,6 +69,9 @@ def check_type_name(e: Elaboration, type: syntax.TypeRef) -> None:
     if is_static(type):
         return
     known = [*BY_NAME, *CLASSES, *STATIC_TYPES]
+    alias = ALIASES.get(type.name)
+    if alias is not None:
+        e.fail("SW0304", f"there is no type `{type.name}`", type.span, help=f"write `{alias}`")
     e.fail(
         "SW0304",
         f"there is no type `{type.name}`",
