@@ -3,9 +3,10 @@
     Rule(EXACT, "mul(?x, 1) -> ?x", on="number")
 
 `EXACT` rules keep every bit: signed zeros, infinities and NaN included (which NaN is not
-specified). Of `pow`, the result is defined to 2 ulp only, and a product is within that. `REAL` rules hold for real numbers, not for rounding and the edges: they are for fast
-maths only. Every rule shrinks `weight` whatever its captures weigh, so rewriting ends; a test
-checks each for that and for truth on its tag.
+specified). Of `pow`, the result is defined to 2 ulp only, and a product is within that. `REAL`
+rules hold for real numbers, not for rounding and the edges: they are for fast maths only. Every
+rule shrinks `weight` whatever its captures weigh, so rewriting ends; a test checks each for that
+and for truth on its tag.
 """
 
 from __future__ import annotations
