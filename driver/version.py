@@ -1,4 +1,4 @@
-"""Versions: of Stepwell, of what it stands on, and a hash of its own sources for the cache's keys."""
+"""Versions: of Stepwell and what it stands on; a hash of its sources for the keys of the cache."""
 
 from __future__ import annotations
 

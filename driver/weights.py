@@ -27,6 +27,8 @@ from stepwell.suggestions import did_you_mean
 
 Weights = Mapping[str, Any]
 
+_SHOWN = 20  # faults in one message
+
 
 @dataclass(frozen=True)
 class ParameterSpec:
@@ -82,7 +84,8 @@ def fill(
     arrays, faults = _matched(parameters, given)
     if faults:
         which = f"weights {weights}" if isinstance(weights, (str, Path)) else "the weights"
-        lines = "".join(f"\n  {fault}" for fault in faults)
+        more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
+        lines = "".join(f"\n  {fault}" for fault in [*faults[:_SHOWN], *more])
         raise InputError(f"{which} do not fit model `{model}`:{lines}")
     for path, array in arrays.items():
         into[path][...] = array

@@ -20,7 +20,7 @@ from types import ModuleType
 from stepwell import terminal
 from stepwell.cli import build, cache, check, doctor, emit, explain, inspect, opt, run
 from stepwell.cli.arguments import CommandError
-from stepwell.ir.diagnostics import InputError, InternalError, UserError, VerifyError
+from stepwell.ir.diagnostics import InputError, UserError, VerifyError
 from stepwell.reproducer import write_reproducer
 
 COMMANDS: dict[str, ModuleType] = {

@@ -12,7 +12,8 @@ from stepwell.cli.arguments import (
     add_json,
     add_model,
 )
-from stepwell.compilation import STAGES, Compilation, Options
+from stepwell.compilation import Compilation, Options
+from stepwell.pipeline import STAGES
 from stepwell.debug import Trace
 from stepwell.files import write_file
 from stepwell.source import read_source

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from stepwell.cli.arguments import CommandError, add_json
-from stepwell.compilation import apply_passes
+from stepwell.passes import apply_passes
 from stepwell.debug import Trace
 from stepwell.files import write_file
 from stepwell.source import read_source

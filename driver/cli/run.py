@@ -22,6 +22,7 @@ from stepwell.cli.arguments import (
     read_inputs,
 )
 from stepwell.compilation import Compilation, Options
+from stepwell.comparison import check
 from stepwell.debug import Trace
 from stepwell.files import write_file
 from stepwell.model import Model
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output:
         _save(args.output, results)
     if args.check and compilation is not None:
-        print(check(compilation, model, inputs, results))
+        print(check(compilation.graph, model, inputs, results))
     return 0
 
 
@@ -91,7 +92,7 @@ def summary(name: str, array: Array) -> str:
     """`out: f32 = 0.975`; all numbers of a small array; of a large one least, greatest, mean."""
     head = f"{name}: {described(array)}"
     if array.ndim == 0:
-        return f"{head} = {array.item()!r}" if array.dtype.kind in "ib" else f"{head} = {array}"
+        return f"{head} = {array[()]!s}"
     if array.size <= SMALL:
         text = np.array2string(array, separator=", ", max_line_width=88)
         return f"{head} = {text}" if "\n" not in text else f"{head} =\n{text}"
@@ -122,7 +123,3 @@ def _save(path: str, results: Mapping[str, Array]) -> None:
     else:
         raise CommandError(f"--output {path}: {len(plain)} outputs need an .npz")
     write_file(path, stream.getvalue())
-
-
-# How far native code may be from float64, relative to the largest number of an output.
-TOLERANCE = {"f64": 1e-10, "f32": 1e-4, "f16": 1e-2, "bf16": 5e-2}

@@ -13,6 +13,8 @@ from types import ModuleType
 
 import pytest
 
+from stepwell.pipeline import STAGES
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -61,8 +63,6 @@ def test_a_stale_output_is_found(tmp_path: Path) -> None:
 
 
 def test_the_tutorial_walks_down_every_step() -> None:
-    from stepwell.compilation import STAGES
-
     text = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
     assert "relu(x @ w + b)" in text
     missing = [stage for stage in STAGES if f"--stage {stage}" not in text]
