@@ -11,6 +11,7 @@ gives wrong answers here and not only in native code.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -65,7 +66,7 @@ def run_kernel(
 
 def _fitting(kernel: Kernel, buffer: Buffer, sizes: Mapping[str, int], array: Array) -> Array:
     shape = tuple(evaluate(dim, sizes) for dim in buffer.shape)
-    if array.shape != shape or array.dtype != buffer.dtype.numpy:
+    if array.size != math.prod(shape) or array.dtype != buffer.dtype.numpy:
         given = f"{array.dtype}{list(array.shape)}"
         raise InternalError(
             f"kernel {kernel.name}: `{buffer.name}` is {buffer.dtype}{list(shape)}, given {given}"

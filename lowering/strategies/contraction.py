@@ -42,7 +42,7 @@ from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.navigate import find_loop, replace_loop
 from stepwell.lowering.transforms.pack import pack
 from stepwell.lowering.transforms.reorder import perfect_nest, reorder
-from stepwell.lowering.transforms.simplify import simplify_kernel
+from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
 from stepwell.lowering.transforms.split import split
 
 SMALL = 4  # rows below which packing costs more than it saves
@@ -249,7 +249,7 @@ def _tiled(kernel: Kernel, found: Product, tile: Tile) -> Kernel:
     kernel = jam(kernel, i1, "unrolled")
     kernel = jam(kernel, jv, "unrolled")
     kernel = jam(kernel, jl, "vector")
-    return simplify_kernel(kernel)
+    return without_single_loops(kernel)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from stepwell.lowering.transforms.fuse_loops import fuse_loops
 from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
 from stepwell.lowering.transforms.reorder import perfect_nest
-from stepwell.lowering.transforms.simplify import simplify_kernel
+from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
 from stepwell.lowering.transforms.split import split
 from stepwell.lowering.transforms.vectorize_reduction import accumulators, vectorize_reduction
 
@@ -49,7 +49,7 @@ def schedule_loops(kernel: Kernel, target: Target) -> Kernel:
             kernel = _inward(kernel, name, lanes)
         else:
             kernel = _across(kernel, across, lanes)
-    return simplify_kernel(kernel)
+    return without_single_loops(kernel)
 
 
 def _flattened(kernel: Kernel) -> Kernel:

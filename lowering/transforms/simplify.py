@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from stepwell.ir.dtypes import I64
-from stepwell.ir.loop.analysis import map_own_expressions
+from stepwell.ir.loop.analysis import map_own_expressions, map_statements, substitute_block
 from stepwell.ir.loop.core import Block, For, If, Kernel, Statement
-from stepwell.ir.scalar import Expr, Load, map_children
+from stepwell.ir.scalar import Expr, Load, index, map_children
 from stepwell.ir.size import Dim
 from stepwell.lowering.ranges import Ranges, simplify
 from stepwell.lowering.survey import always
@@ -21,6 +21,17 @@ from stepwell.lowering.survey import always
 def simplify_kernel(kernel: Kernel) -> Kernel:
     """The kernel with simpler subscripts and conditions."""
     return replace(kernel, body=_block(kernel.body, {}))
+
+
+def without_single_loops(kernel: Kernel) -> Kernel:
+    """Loops of one iteration replaced by their bodies, vector loops aside."""
+
+    def inline(statement: Statement) -> Statement | Block:
+        if isinstance(statement, For) and statement.extent == 1 and statement.kind != "vector":
+            return substitute_block(statement.body, {statement.index: index(0)})
+        return statement
+
+    return simplify_kernel(replace(kernel, body=map_statements(kernel.body, inline)))
 
 
 def _block(block: Block, ranges: dict[str, Dim]) -> Block:
