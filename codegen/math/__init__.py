@@ -4,6 +4,17 @@ In: an IR builder, a function's name, operands of type f32, f64 or a vector of e
 number of lanes. Out: the result, of the operands' type.
 
     emit(builder, "exp", [%x], MathTarget(fma=True))   →   %e = fmul <16 x float> %p, %s
+
+Infinities, NaN, signed zeros and subnormal numbers, in and out, are as in NumPy. Largest errors in
+ulp, measured against float64 and longdouble:
+
+             exp  exp2  expm1  log  log2  log1p  sin  cos  tanh  sigmoid  erf  sqrt  rsqrt  pow
+    f32     1.04  1.04  1.53  0.94  1.08  1.48  1.54 1.54  1.20   1.95   1.67  0.50  1.49  0.53
+    no FMA  1.00  1.00  1.65  0.93  1.20  1.55  1.56 1.56  1.20   1.95   1.97  0.50  1.49  0.53
+    f64     1.1   1.1   2.1   1.3   2.0   1.7   2.5  2.5   1.2    1.9    1.6   0.50  1.5   1.5
+
+f32 with FMA: every one of the 2^32 arguments; without: every sin, cos, log2, and for the others
+every argument where the result neither saturates nor is trivial; pow and f64: some millions each.
 """
 
 from __future__ import annotations
@@ -50,10 +61,7 @@ FUNCTIONS: Mapping[str, Callable[..., Real]] = {
 
 
 def emit(
-    builder: ir.IRBuilder,
-    name: str,
-    operands: Sequence[ir.Value],
-    target: MathTarget = MathTarget(),  # noqa: B008 (frozen)
+    builder: ir.IRBuilder, name: str, operands: Sequence[ir.Value], target: MathTarget
 ) -> ir.Value:
     """Emits function `name` of FUNCTIONS on `operands`, all of one type; returns the result.
 
