@@ -8,6 +8,7 @@ cannot be decided here: the program is accepted, and the equality is checked on 
 from __future__ import annotations
 
 from stepwell.frontend.elaboration import Elaboration
+from stepwell.frontend.values import Tensor
 from stepwell.ir import size
 from stepwell.ir.size import Atom, Dim, Size
 from stepwell.ir.span import Span
@@ -27,6 +28,14 @@ def agree(e: Elaboration, left: Dim, right: Dim, span: Span) -> bool:
         return False
     e.constrain(left, "==", right, f"{left} must equal {right}", span)
     return True
+
+
+def retyped(e: Elaboration, x: Tensor, shape: tuple[Dim, ...], span: Span) -> Tensor:
+    """`x` with its sizes written as in `shape`, with which they have been found to agree."""
+    if x.shape == shape:
+        return x
+    result = e.emit("reshape", [x], span=span, spans=[span], shape=shape)
+    return Tensor(result.value, x.origin)
 
 
 def with_facts(e: Elaboration, dim: Dim) -> Dim:

@@ -37,6 +37,8 @@ def matmul(e: Elaboration, left: Any, right: Any, span: Span, spans: tuple[Span,
     inner = right.shape[-2] if len(right.shape) > 1 else right.shape[0]
     if not dims.agree(e, left.shape[-1], inner, span):
         _inner_differ(e, left, right, inner, spans)
+    at = max(len(right.shape) - 2, 0)
+    right = _with_dim(e, right, at, left.shape[-1], spans[1])
     left, right, spec = _spec(e, left, right, span, spans)
     return e.emit("contract", [left, right], span=span, spans=spans, what="matmul", spec=spec)
 
@@ -80,6 +82,8 @@ def _spec(
                 [Label(spans[0], left.describe()), Label(spans[1], right.describe())],
                 help=dims.hint_same_name(a, b),
             )
+        if a is not None and b is not None and a != 1 and b != 1:
+            right = _with_dim(e, right, len(batch_right) + axis, a, spans[1])
         if a is not None and not (a == 1 and b not in (None, 1)):
             keep_left.append(axis)
         if b is not None and not (b == 1 and a not in (None, 1)):
@@ -89,6 +93,11 @@ def _spec(
     in_left = "".join(batch[a] for a in keep_left) + rows + "k"
     in_right = "".join(batch[a] for a in keep_right) + "k" + columns
     return left, right, f"{in_left},{in_right}->{batch}{rows}{columns}"
+
+
+def _with_dim(e: Elaboration, x: Tensor, axis: int, dim: Dim, span: Span) -> Tensor:
+    """`x` with one size written as the other operand writes it."""
+    return dims.retyped(e, x, (*x.shape[:axis], dim, *x.shape[axis + 1 :]), span)
 
 
 def _squeezed(e: Elaboration, x: Tensor, keep: list[int], batch: int, span: Span) -> Tensor:

@@ -19,7 +19,7 @@ OPENERS = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
 OPERATORS = {"OR", "AND", "COMPARE", "PLUS", "POWER", "STAR", "TIMES", "EQUAL", "COMMA", "COLON"}
 OPERATORS |= {"DOT", "PIPE", "ARROW", "PACK", "AS", "WHERE"}
 CANNOT_END = OPERATORS | {"MINUS", "NOT", "LBRACE", "LET", "PARAM", "REPEAT", "FN", "LAYER"}
-CANNOT_END |= {"REDUCE", "MODEL", "USE", "IF", "ELSE", "SEMICOLON"}
+CANNOT_END |= {"REDUCE", "QUANTIFIER", "MODEL", "USE", "IF", "ELSE", "SEMICOLON"}
 CANNOT_BEGIN = OPERATORS | {"RBRACE", "ELSE", "SEMICOLON", "$END"}
 
 
@@ -47,7 +47,7 @@ def _filtered(stream: Iterable[Token]) -> Iterator[Token]:
             yield pending
         pending = None
         if token.type in OPENERS:
-            if previous == "REDUCE":
+            if previous in ("REDUCE", "QUANTIFIER"):
                 reductions.add(len(open_brackets))
             open_brackets.append(token.type)
         elif open_brackets and token.type == OPENERS[open_brackets[-1]]:

@@ -131,7 +131,7 @@ def _guard(e: Elaboration, state: FormulaState, node: s.Expr | None) -> Expr | N
 def _check_body(e: Elaboration, node: s.Reduction, body: Expr) -> None:
     wants_bool = node.kind in ("any", "all")
     if wants_bool != (body.dtype == BOOL) and (wants_bool or node.kind in ("sum", "prod", "mean")):
-        help = "put the condition in parentheses: `all[i] (x[i] > 0)`"
+        help = "compare, as in `all[i] x[i] > 0`"
         help = help if wants_bool else "`cast(…, i64)` first"
         e.fail("SW0213", f"`{node.kind}` does not take {body.dtype}", node.body.span, help=help)
     if node.kind == "mean" and not body.dtype.is_float:

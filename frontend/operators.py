@@ -148,7 +148,12 @@ def broadcast(e: Elaboration, x: Tensor, shape: tuple[Dim, ...], span: Span) -> 
     """`x` stretched to a shape with which it has been checked to agree."""
     if x.shape == tuple(shape):
         return x
-    axes = tuple(range(len(shape) - len(x.shape), len(shape)))
+    lead = len(shape) - len(x.shape)
+    own = tuple(1 if a == 1 else b for a, b in zip(x.shape, shape[lead:], strict=True))
+    x = dims.retyped(e, x, own, span)
+    if own == tuple(shape):
+        return x
+    axes = tuple(range(lead, len(shape)))
     result = e.emit("broadcast", [x], span=span, spans=[span], shape=tuple(shape), axes=axes)
     return Tensor(result.value, x.origin)
 

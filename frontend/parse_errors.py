@@ -49,6 +49,7 @@ WORDS = {
     "ELLIPSIS": "`...`",
     "SEMICOLON": "`;`",
     "REDUCE": "a reduction",
+    "QUANTIFIER": "a reduction",
 }
 RUNTIME_LATER = {
     "train": "training",
@@ -194,7 +195,7 @@ def _any_of(expected: set[str]) -> str:
     words = {WORDS.get(name, f"`{name.lower()}`") for name in expected if name != "RESERVED"}
     if "NAME" in expected and "LPAR" in expected and "INT" in expected:
         start = {"NAME", "INT", "FLOAT", "STRING", "TRUE", "FALSE", "LPAR", "LSQB", "IF", "MINUS"}
-        start |= {"NOT", "REDUCE"}
+        start |= {"NOT", "REDUCE", "QUANTIFIER"}
         rest = {WORDS.get(n, f"`{n.lower()}`") for n in expected - start if n != "RESERVED"}
         words = {"an expression"} | rest
     ordered = sorted(words, key=lambda word: (word.startswith("`"), word))

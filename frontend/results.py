@@ -41,7 +41,7 @@ def conform(
     )
     if not same:
         _differ(e, str(value.type), type, span, what, declared, value.describe())
-    return value
+    return dims.retyped(e, value, type.shape, span)
 
 
 def _differ(

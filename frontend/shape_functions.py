@@ -174,6 +174,11 @@ def concat(call: BuiltinCall, parts: Any, axis: Any = 0) -> Any:
             call.fail("SW0201", f"{first.type} and {other.type} differ beside axis {at}", "parts")
     if len(tensors) == 1:
         return first
+    span = call.where("parts")
+    tensors = [
+        rules.retyped(call.e, t, (*first.shape[:at], t.shape[at], *first.shape[at + 1 :]), span)
+        for t in tensors
+    ]
     return call.emit("concat", tensors, ["parts"], axis=at)
 
 
