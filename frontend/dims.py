@@ -84,7 +84,9 @@ def require_nonnegative(e: Elaboration, dim: Dim, span: Span, what: str) -> None
         e.fail("SW0206", f"{what} would have the size {dim}", span, "a size is at least 0")
     if size.provably_le(dim, -1):
         e.fail("SW0206", f"{what} would have the size {dim}, which is negative", span)
-    e.constrain(0, "<=", dim, f"{what} has the size {dim}, which must not be negative", span)
+    below = -dict(dim.terms).get((), 0) if isinstance(dim, Size) else 0
+    message = f"{what} has the size {dim}, which must not be negative"
+    e.constrain(max(below, 0), "<=", dim + max(below, 0), message, span)
 
 
 def hint_same_name(left: Dim, right: Dim) -> str | None:

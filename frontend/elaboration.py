@@ -179,9 +179,9 @@ class Elaboration:
 
     def constrain(self, left: Dim, relation: str, right: Dim, message: str, span: Span) -> None:
         """A rule that is checked on entry."""
-        rule = Constraint(left, relation, right, message, span)
-        if rule not in self.builder.constraints:
-            self.builder.constraints.append(rule)
+        known = {(c.left, c.relation, c.right) for c in self.builder.constraints}
+        if (left, relation, right) not in known:
+            self.builder.constraints.append(Constraint(left, relation, right, message, span))
         if relation == "%":
             self.exact[(left, right)] = None
 

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from stepwell.frontend.catalogue import CATALOGUE, explain
+    from stepwell.ir.catalogue import CATALOGUE, explain
 
     if args.code is None:
         for code, entry in CATALOGUE.items():

@@ -49,7 +49,7 @@ class TypeRuleError(Exception):
 
     def __init__(
         self, message: str, operands: tuple[int, ...] = (), help: str | None = None,
-        code: str = "SW0200",
+        code: str = "SW0204",
     ) -> None:  # fmt: skip
         self.message, self.operands, self.help, self.code = message, operands, help, code
         super().__init__(message)
