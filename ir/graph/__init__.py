@@ -1,1 +1,42 @@
-"""The graph IR: a DAG of tensor operators in SSA form."""
+"""The graph IR: a DAG of tensor operators in SSA form.
+
+Importing this package registers every operator.
+"""
+
+from __future__ import annotations
+
+from stepwell.ir.graph import (
+    constants,
+    contraction,
+    elementwise,
+    index,
+    kernel,
+    movement,
+    reduction,
+    window,
+)
+from stepwell.ir.graph.builder import GraphBuilder
+from stepwell.ir.graph.core import Graph, Op, TypeRuleError, Value
+from stepwell.ir.graph.interpreter import interpret_graph
+from stepwell.ir.graph.parser import parse_graph
+from stepwell.ir.graph.printer import print_graph
+from stepwell.ir.graph.registry import REGISTRY
+from stepwell.ir.graph.sizes import bind_sizes
+from stepwell.ir.graph.verify import verify_graph
+
+FAMILIES = (constants, elementwise, movement, reduction, contraction, window, index, kernel)
+
+__all__ = [
+    "FAMILIES",
+    "REGISTRY",
+    "Graph",
+    "GraphBuilder",
+    "Op",
+    "TypeRuleError",
+    "Value",
+    "bind_sizes",
+    "interpret_graph",
+    "parse_graph",
+    "print_graph",
+    "verify_graph",
+]

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
 from stepwell.ir.dtypes import DType
 from stepwell.ir.scalar import Formula
 from stepwell.ir.size import Dim
