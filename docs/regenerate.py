@@ -6,7 +6,8 @@
 A document's fenced blocks run from top to bottom, in one new folder beside a link to `examples/`:
 
     ```well relu.well       the text is written to a file of that name
-    ```console              each line that begins with `$ ` is run; what it prints follows
+    ```console              each line that begins with `$ ` is run, with the lines after it that
+                            begin with `> `; what it prints follows
     ```console any          the same, but what it prints may differ between machines
     ```python               a session of `>>>` and `...` lines; what each prints follows
 
@@ -75,8 +76,8 @@ class Session:
         if commands[0].strip():
             raise ValueError(f"a console block must begin with `$ `: {commands[0]!r}")
         for part in commands[1:]:
-            command, _, printed = _split_command(part)
-            output = self._shell(command)
+            command, printed = _split_command(part)
+            output = self._shell(command.replace("\n> ", "\n"))
             if loose and output.strip() and printed.strip():
                 output = printed
             lines.append(f"$ {command}\n{output}")
@@ -118,13 +119,13 @@ class Session:
         return _tidy(stream.getvalue())
 
 
-def _split_command(part: str) -> tuple[str, str, str]:
-    """The command, joined over lines that end in a backslash; then what it printed."""
+def _split_command(part: str) -> tuple[str, str]:
+    """The command with its further lines, which begin with `> `; then what it printed."""
     lines = part.split("\n")
     count = 1
-    while lines[count - 1].endswith("\\") and count < len(lines):
+    while count < len(lines) and lines[count].startswith("> "):
         count += 1
-    return "\n".join(lines[:count]), "\n", "\n".join(lines[count:])
+    return "\n".join(lines[:count]), "\n".join(lines[count:])
 
 
 def _tidy(text: str) -> str:

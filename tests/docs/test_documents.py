@@ -48,14 +48,14 @@ def test_a_stale_output_is_found(tmp_path: Path) -> None:
     """A check of the check."""
     text = (
         "```well a.well\nmodel m() {}\n```\n"
-        "```console\n$ cat a.well | wc -l\n2\n$ echo a \\\n    b\n```\n"
+        "```console\n$ cat a.well | wc -l\n2\n$ echo a \\\n>     b\n```\n"
         "```console any\n$ echo now\nthen\n$ echo kept\n```\n"
         "```python\n>>> x = 1\n>>> for i in range(2):\n...     print(i + x)\nold\n>>> 1 / 0\n```\n"
     )
     (tmp_path / "d.md").write_text(text)
     assert regenerate.regenerated(tmp_path / "d.md") == (
         "```well a.well\nmodel m() {}\n```\n"
-        "```console\n$ cat a.well | wc -l\n1\n$ echo a \\\n    b\na b\n```\n"
+        "```console\n$ cat a.well | wc -l\n1\n$ echo a \\\n>     b\na b\n```\n"
         "```console any\n$ echo now\nthen\n$ echo kept\nkept\n```\n"
         "```python\n>>> x = 1\n>>> for i in range(2):\n...     print(i + x)\n1\n2\n>>> 1 / 0\n"
         "Traceback (most recent call last):\n  ...\nZeroDivisionError: division by zero\n```\n"
