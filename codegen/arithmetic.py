@@ -81,9 +81,9 @@ def _unary_float(builder: Any, target: Target, op: str, x: LLVMValue) -> LLVMVal
             return same_type_call(builder, "fabs", x)
         case "sqrt":
             return same_type_call(builder, "sqrt", x)
-        case "sign":  # 0 and NaN stay as they are
+        case "sign":  # NaN stays; -0.0 + 0.0 is 0.0, as NumPy has it
             unit = same_type_call(builder, "copysign", constant(x.type, 1.0), x)
-            return builder.select(builder.fcmp_ordered("!=", x, zero), unit, x)
+            return builder.select(builder.fcmp_ordered("!=", x, zero), unit, builder.fadd(x, zero))
         case "is_nan":
             return builder.fcmp_unordered("uno", x, zero)
         case "is_finite":
@@ -200,15 +200,20 @@ def _float_floor_division(
     product = fused(builder, target, builder.fneg(quotient), y, x)
     # A quotient of 0 leaves x itself, also where y is infinite and 0*y is NaN.
     rest = builder.select(builder.fcmp_ordered("==", quotient, zero), x, product)
-    # x / y was rounded, so floor may be one too large: the rest then has the wrong sign.
-    opposite = builder.fcmp_ordered("<", builder.fmul(rest, _sign(builder, y)), zero)
-    rest = builder.select(opposite, builder.fadd(rest, y), rest)
-    quotient = builder.select(opposite, builder.fsub(quotient, one), quotient)
+    # x / y was rounded, so its floor may be one too small, or one too large.
     size_rest, size_y = (same_type_call(builder, "fabs", v) for v in (rest, y))
     over = builder.fcmp_ordered(">=", size_rest, size_y)
     rest = builder.select(over, builder.fsub(rest, y), rest)
     quotient = builder.select(over, builder.fadd(quotient, one), quotient)
-    return quotient, rest
+    opposite = builder.fcmp_ordered("<", builder.fmul(rest, _sign(builder, y)), zero)
+    rest = builder.select(opposite, builder.fadd(rest, y), rest)
+    quotient = builder.select(opposite, builder.fsub(quotient, one), quotient)
+    # An infinite x has no floor quotient: NaN, as NumPy has it, but for x // 0.
+    infinite = builder.fcmp_ordered(
+        "==", same_type_call(builder, "fabs", x), constant(x.type, math.inf)
+    )
+    undefined = builder.and_(infinite, builder.fcmp_ordered("!=", y, zero))
+    return builder.select(undefined, constant(x.type, math.nan), quotient), rest
 
 
 def _sign(builder: Any, x: LLVMValue) -> LLVMValue:

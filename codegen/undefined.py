@@ -1,0 +1,38 @@
+"""Which functions an object takes from elsewhere: to be sure that none is of a maths library.
+
+In: the bytes of a 64-bit little-endian ELF object. Out: names.
+
+    undefined_symbols(object)   →   {"memcpy"}
+"""
+
+from __future__ import annotations
+
+import struct
+
+_SYMBOL_TABLE = 2
+_LIBC = frozenset({"memcpy", "memmove", "memset", "memcmp"})  # what LLVM may call, all of libc
+
+
+def undefined_symbols(data: bytes) -> set[str]:
+    """Names of the symbols that the object needs; none for other formats than ELF."""
+    if data[:6] != b"\x7fELF\x02\x01":
+        return set()
+    (sections,) = struct.unpack_from("<Q", data, 40)
+    size, count = struct.unpack_from("<HH", data, 58)
+    headers = [struct.unpack_from("<IIQQQQIIQQ", data, sections + size * i) for i in range(count)]
+    found: set[str] = set()
+    for _, kind, _, _, offset, length, link, _, _, entry in headers:
+        if kind != _SYMBOL_TABLE:
+            continue
+        strings = headers[link][4]
+        for place in range(offset, offset + length, entry):
+            name, _, _, section = struct.unpack_from("<IBBH", data, place)
+            if section == 0 and name:
+                start = strings + name
+                found.add(data[start : data.index(b"\0", start)].decode())
+    return found
+
+
+def foreign_symbols(data: bytes) -> set[str]:
+    """The symbols needed that neither libc nor the linker gives; there must be none."""
+    return {n for n in undefined_symbols(data) - _LIBC if n != "_GLOBAL_OFFSET_TABLE_"}
