@@ -24,8 +24,8 @@ CHAPTERS = {
 _HEAD = """\
 # Diagnostics
 
-Every mistake that Stepwell reports has a code. `stepwell explain CODE` prints its page. This file is
-generated: `python -m stepwell.ir.catalogue > docs/errors.md`.
+Every mistake that Stepwell reports has a code; `stepwell explain CODE` prints its page. This file
+is generated: `python -m stepwell.ir.catalogue > docs/errors.md`.
 """
 
 
