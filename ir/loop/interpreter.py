@@ -29,7 +29,7 @@ from stepwell.ir.loop.core import (
 )
 from stepwell.ir.loop.printer import statement_line
 from stepwell.ir.loop.python_source import Site, to_python
-from stepwell.ir.loop.sizes import bind_sizes, check_constraints
+from stepwell.ir.loop.sizes import bind_sizes
 from stepwell.ir.size import evaluate
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -126,7 +126,6 @@ def interpret_program(
     """
     given = {**inputs, **parameters}
     values = bind_sizes(program, given, sizes or {})
-    check_constraints(program.constraints, values)
     workspace = _workspace(program, values)
     arrays = {item.buffer.name: _array(item, given, workspace, values) for item in program.buffers}
     for call in program.calls:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from stepwell.ir.diagnostics import InputError
-from stepwell.ir.graph.core import Constraint
+from stepwell.ir.graph.core import Value
+from stepwell.ir.graph.sizes import check_constraint, solve_sizes
 from stepwell.ir.loop.core import Buffer, Program
-from stepwell.ir.size import Dim, evaluate, solve, substitute
+from stepwell.ir.size import substitute
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -23,28 +24,23 @@ def bind_sizes(
 ) -> dict[str, int]:
     """The value of each size of the program; `sizes` gives those that no shape determines.
 
-    Raises InputError where an array is missing or unknown, its dtype or rank is wrong, shapes
-    disagree, or a size stays unknown.
+    Raises InputError where an array is missing or unknown, its dtype or shape does not fit, a size
+    stays unknown, or a constraint does not hold.
     """
     buffers = [item.buffer for item in program.buffers if item.role in ("input", "parameter")]
     _check_names(buffers, arrays)
-    equations = [
-        (dim, extent, buffer.name)
-        for buffer in buffers
-        for dim, extent in zip(buffer.shape, arrays[buffer.name].shape, strict=True)
-    ]
-    values = dict(sizes)
-    while solved := _solve_one(equations, values):
-        values |= solved
-    for dim, extent, name in equations:
-        wanted = substitute(dim, values)
-        if isinstance(wanted, int) and wanted != extent:
-            shown = f"{dim} = {wanted}" if str(dim) != str(wanted) else str(dim)
-            raise InputError(f"`{name}`: an axis of size {shown} is given with size {extent}")
-    for size in program.sizes:
-        if size not in values:
-            raise InputError(f"the size `{size}` does not follow from the inputs' shapes: give it")
-    return {size: values[size] for size in program.sizes}
+    shapes = {name: array.shape for name, array in arrays.items()}
+    values = [_value(buffer, sizes) for buffer in buffers]
+    unknown = [size for size in program.sizes if size not in sizes]
+    bound = {**sizes, **solve_sizes(unknown, values, (), shapes)}
+    for constraint in program.constraints:
+        check_constraint(constraint, bound)
+    return {size: bound[size] for size in program.sizes}
+
+
+def _value(buffer: Buffer, sizes: Mapping[str, int]) -> Value:
+    shape = tuple(substitute(dim, sizes) for dim in buffer.shape)
+    return Value(buffer.name, buffer.type.with_shape(shape))
 
 
 def _check_names(buffers: list[Buffer], arrays: Mapping[str, Array]) -> None:
@@ -54,42 +50,6 @@ def _check_names(buffers: list[Buffer], arrays: Mapping[str, Array]) -> None:
     for buffer in buffers:
         if buffer.name not in arrays:
             raise InputError(f"`{buffer.name}: {buffer.type}` is missing")
-        array = arrays[buffer.name]
-        if array.dtype != buffer.dtype.numpy or array.ndim != len(buffer.shape):
-            given = f"{array.dtype}{list(array.shape)}"
+        given = arrays[buffer.name].dtype
+        if given != buffer.dtype.numpy:
             raise InputError(f"`{buffer.name}` is {buffer.type}, given {given}")
-
-
-def _solve_one(
-    equations: list[tuple[Dim, int, str]], values: Mapping[str, int]
-) -> dict[str, int] | None:
-    """The first size that an equation gives, or None."""
-    for dim, extent, _ in equations:
-        found = solve(substitute(dim, values), extent)
-        if found is not None and isinstance(found[1], int) and found[0] not in values:
-            return {found[0]: found[1]}
-    return None
-
-
-def check_constraints(constraints: tuple[Constraint, ...], sizes: Mapping[str, int]) -> None:
-    """Raises InputError, with its message, for the first constraint that does not hold."""
-    for constraint in constraints:
-        left, right = evaluate(constraint.left, sizes), evaluate(constraint.right, sizes)
-        if not holds(left, constraint.relation, right):
-            raise InputError(constraint.message)
-
-
-def holds(left: int, relation: str, right: int) -> bool:
-    """Whether `left relation right`; % means that right divides left."""
-    match relation:
-        case "==":
-            return left == right
-        case "!=":
-            return left != right
-        case "<=":
-            return left <= right
-        case "<":
-            return left < right
-        case "%":
-            return right != 0 and left % right == 0
-    raise ValueError(f"unknown relation {relation}")

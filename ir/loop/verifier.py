@@ -9,7 +9,7 @@ In: a program or a kernel. Out: nothing, or a `VerifyError` that shows the line 
       | ^^^^^^^^^^^^^^
 
 Kernels' rules are in `kernel_rules`. A program's: names once; sizes known; each call fits its
-kernel in number, dtype and shape; nothing is read before it is written; nothing that is written
+kernel in number, dtype and elements; nothing is read before it is written; nothing that is written
 has a second name in the call, and only temporaries, outputs and `inout` arguments are written.
 """
 
@@ -26,6 +26,8 @@ from stepwell.ir.loop.printer import buffer_line, call_line
 from stepwell.ir.size import Dim, product, substitute, symbols
 
 RELATIONS = ("==", "!=", "<=", "<", "%")
+
+__all__ = ["verify_kernel", "verify_loops", "verify_program"]
 
 
 def verify_loops(ir: Program | Kernel) -> None:
