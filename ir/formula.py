@@ -161,6 +161,9 @@ class _Grid:
             extent = self._extent(axis.extent)
             extents.append(extent)
             inner.indices[axis.name] = _along(0, extent, self.rank + position, inner.rank)
+        if 0 in extents:
+            nothing = np.zeros((1,) * self.rank + tuple(extents), reduce.body.dtype.numpy)
+            return numerics.reduce(reduce.kind, nothing, tuple(range(self.rank, inner.rank)))
         guard = None
         if reduce.guard is not None:
             guard = inner.value(reduce.guard)

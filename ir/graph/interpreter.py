@@ -61,7 +61,7 @@ def _checked(value: Value, given: Mapping[str, Array]) -> Array:
 def run_graph(
     graph: Graph, arrays: Mapping[str, Array], sizes: Mapping[str, int], precision: Precision
 ) -> dict[str, Array]:
-    """The results, given every input, parameter and size. Values are dropped after their last use."""
+    """The results, given every input, parameter and size. Values are dropped once used up."""
     wide = precision == "f64"
     values: dict[Value, Array] = {}
     for value in (*graph.inputs, *(parameter.value for parameter in graph.parameters)):

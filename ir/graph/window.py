@@ -57,8 +57,9 @@ def output_size(
     size: Dim, window: Dim, stride: int, low: Dim, high: Dim, dilation: int, operand: int = 0
 ) -> Dim:
     """How often a window fits along an axis."""
-    room = size + low + high - dilation * (window - 1) - 1
-    if provably_le(room, -1):
+    reach = dilation * (window - 1)
+    room = size + low + high - reach - 1
+    if reach != 0 and provably_le(room, -1):
         refuse(
             f"a window of {format_dim(window)} with dilation {dilation} does not fit "
             f"{format_dim(size + low + high)} positions",
