@@ -35,7 +35,7 @@ def check(
         argument.name: as_array(inputs[argument.name], argument.type.dtype, argument.name)
         for argument in model.signature.inputs
     }
-    expected = interpret_graph(graph, arrays, dict(model.parameters), float64=True)
+    expected = interpret_graph(graph, arrays, model.parameters, "f64")
     lines = []
     for argument, (name, result) in zip(model.signature.outputs, results.items(), strict=True):
         error = difference(result, expected[name])
