@@ -48,6 +48,7 @@ class _Maker:
     """Draws statements; `numbers` and `indices` are the names in scope."""
 
     draw: st.DrawFn
+    exact: bool
     count: int = 0
     numbers: list[str] = field(default_factory=list)
     indices: list[str] = field(default_factory=list)
@@ -79,13 +80,15 @@ class _Maker:
             i, j, inside = self.position()
             return Load("x", (i, j), F32, inside)
         if kind == 4:
-            op = self.draw(st.sampled_from(["neg", "abs", "exp", "tanh", "floor", "sign"]))
+            rounded = [] if self.exact else ["exp", "tanh"]
+            op = self.draw(st.sampled_from(["neg", "abs", "floor", "sign", *rounded]))
             return Unary(op, self.number(depth - 1))
         if kind == 5:
             return Select(self.condition(depth - 1), self.number(depth - 1), self.number(depth - 1))
         if kind == 6:
             return Cast(Cast(self.number(depth - 1), I8), F32)
-        op = self.draw(st.sampled_from(["add", "sub", "mul", "div", "min", "max", "mod"]))
+        rounded = [] if self.exact else ["mod"]
+        op = self.draw(st.sampled_from(["add", "sub", "mul", "div", "min", "max", *rounded]))
         return Binary(op, self.number(depth - 1), self.number(depth - 1))
 
     def condition(self, depth: int) -> Expr:
@@ -164,9 +167,12 @@ def _all_of(left: Expr, right: Expr) -> Expr:
 
 
 @st.composite
-def kernels(draw: st.DrawFn) -> Kernel:
-    """A kernel that verifies and runs for any sizes."""
-    maker = _Maker(draw)
+def kernels(draw: st.DrawFn, exact: bool = False) -> Kernel:
+    """A kernel that verifies and runs for any sizes.
+
+    Where `exact`, only with operations that every machine does alike, bit for bit.
+    """
+    maker = _Maker(draw, exact)
     parameters = (
         KernelParameter(Buffer("x", F32, (N, M)), "in"),
         KernelParameter(Buffer("ids", I64, (N,)), "in"),
