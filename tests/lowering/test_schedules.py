@@ -38,7 +38,7 @@ CASES: dict[str, tuple[str, list[TensorType]]] = {
     ),
     "transpose": ("[i: 21, n: N] -> x0[n, i]", [TensorType(F32, (N, 21))]),
     "gather": (
-        "[n: N, j: 21] -> x0[cast(x1[n], i64), j]",
+        "[n: N, j: 21] -> x0[i64(x1[n]), j]",
         [TensorType(F32, (11, 21)), TensorType(I32, (N,))],
     ),
     "sum of rows": ("[i: 5] -> sum[n: N] x0[i, n]", [TensorType(F32, (5, N))]),
@@ -64,12 +64,12 @@ CASES: dict[str, tuple[str, list[TensorType]]] = {
         [TensorType(F32, (3, N, 20)), TensorType(F32, (3, 33, 20))],
     ),
     "product of halves": (
-        "[n: N, j: 33] -> sum[k: 20] cast(x0[n, k], f32) * cast(x1[k, j], f32)",
+        "[n: N, j: 33] -> sum[k: 20] f32(x0[n, k]) * f32(x1[k, j])",
         [TensorType(F16, (N, 20)), TensorType(BF16, (20, 33))],
     ),
     "one row": (
-        "[n: 1, j: 77] -> sum[k: 50] x0[n, k] * x1[k, j]",
-        [TensorType(F32, (1, 50)), TensorType(F32, (50, 77))],
+        "[n: 1, j: 77] -> sum[k: N] x0[n, k] * x1[k, j]",
+        [TensorType(F32, (1, N)), TensorType(F32, (N, 77))],
     ),
     "convolution": (
         "[n: N, o: 7, y: 9, x: 9] -> sum[c: 5, p: 3, q: 3 "
