@@ -1,0 +1,97 @@
+"""Broken programs: whatever is done to a source, the answer is a program or diagnostics.
+
+Every .well source of the house, a few edits each. No exception but UserError, each of its labels
+inside its file, no case slower than two seconds.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import given, note, settings
+from hypothesis import strategies as st
+from stepwell.frontend import check, elaborate, models, parse, render_ast
+from stepwell.ir.diagnostics import UserError
+from stepwell.ir.graph import verify_graph
+from text_mutations import LIMIT_S, Edit, edits, mutated, no_hang
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("examples", "frontend/stdlib", "tests/language")
+CASES = 5000
+SHARES = 4  # so that parallel runs can share the work
+DECLARATION = re.compile(r"^(?=(?:fn|layer|model)\b)", re.MULTILINE)
+
+
+@cache
+def seeds() -> tuple[tuple[str, str], ...]:
+    """(name, source) of every file; of long files their declarations one by one too."""
+    found: list[tuple[str, str]] = []
+    for path in sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.well")):
+        source, name = path.read_text(encoding="utf-8"), str(path.relative_to(ROOT))
+        found.append((name, source))
+        head, *rest = DECLARATION.split(source)
+        uses = "".join(line + "\n" for line in head.split("\n") if line.startswith("use"))
+        if len(rest) > 2:
+            found += [(name, uses + piece) for piece in rest]
+    return tuple(found)
+
+
+def inside(error: UserError, source: str, file: str) -> None:
+    """Every label of the error lies in a text that the error knows, the first one in `file`."""
+    texts = {file: source, **error.sources}
+    for diagnostic in error.diagnostics:
+        assert re.fullmatch(r"SW\d{4}", diagnostic.code), diagnostic
+        assert diagnostic.message, diagnostic
+        for label in diagnostic.labels:
+            span = label.span
+            assert span.file in texts, f"a span in {span.file}"
+            lines = texts[span.file].split("\n")
+            assert 1 <= span.line <= span.end_line <= len(lines), f"{span} of {len(lines)} lines"
+            assert 1 <= span.column <= len(lines[span.line - 1]) + 1, f"{span} is no column"
+            assert 1 <= span.end_column <= len(lines[span.end_line - 1]) + 2, f"{span} ends outside"
+            assert span.line < span.end_line or span.column <= span.end_column, f"{span} is empty"
+        assert diagnostic.as_json()["labels"]
+    assert str(error)
+
+
+def understood(source: str, file: str) -> bool:
+    """Everything the front end does with a source; False where it gave diagnostics."""
+    try:
+        program = check(source, file)
+        for model in models(program):
+            verify_graph(elaborate(program, model))
+    except UserError as error:
+        inside(error, source, file)
+        return False
+    render_ast(parse(source, file))
+    return True
+
+
+def test_the_seeds_are_well_formed() -> None:
+    """What is mutated is right before; failing programs of the language's tests aside."""
+    for name, source in seeds():
+        if "/fail/" not in name and (ROOT / name).read_text(encoding="utf-8") == source:
+            assert understood(source, str(ROOT / name)), name
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_mutated_sources(share: int) -> None:
+    mine = seeds()[share::SHARES]
+
+    @settings(max_examples=CASES // SHARES)
+    @given(st.sampled_from(mine), edits())
+    def one(seed: tuple[str, str], changes: list[Edit]) -> None:
+        name, source = seed
+        source = mutated(source, changes)
+        note(f"{name}, {changes}:\n{source}\nrepr: {source!r}"[:6000])
+        start = time.perf_counter()
+        with no_hang():
+            understood(source, str(ROOT / name))
+        spent = time.perf_counter() - start
+        assert spent < LIMIT_S, f"took {spent:.1f} s"
+
+    one()
