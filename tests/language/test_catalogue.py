@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from stepwell.frontend import check
 from stepwell.ir.catalogue import CATALOGUE, document, explain
 from stepwell.ir.catalogue_language import LANGUAGE

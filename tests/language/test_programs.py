@@ -10,8 +10,10 @@ import re
 from pathlib import Path
 
 import pytest
+
 from stepwell.frontend import check, elaborate, models, parse, render_ast
 from stepwell.ir.diagnostics import UserError
+from stepwell.ir.graph import parse_graph, print_graph, verify_graph
 
 HERE = Path(__file__).parent
 PASS = sorted((HERE / "pass").glob("*.well"))
@@ -39,6 +41,8 @@ def test_program_works(path: Path) -> None:
         graph = elaborate(program, model)
         assert graph.results
         assert all(op.span is not None for op in graph.ops)
+        verify_graph(graph)
+        assert parse_graph(print_graph(graph)) == graph
 
 
 @pytest.mark.parametrize("path", PASS, ids=_name)
