@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from stepwell.ir.catalogue_entry import Entry
 from stepwell.ir.catalogue_language import LANGUAGE
+from stepwell.ir.catalogue_texts import IR_TEXTS
 
-CATALOGUE: dict[str, Entry] = {entry.code: entry for entry in LANGUAGE}
+CATALOGUE: dict[str, Entry] = {entry.code: entry for entry in (*LANGUAGE, *IR_TEXTS)}
 
 CHAPTERS = {
     "SW01": "Reading a program",
@@ -19,6 +20,7 @@ CHAPTERS = {
     "SW04": "Functions, layers and parameters",
     "SW05": "Arithmetic at compile time, and limits",
     "SW06": "Subscripts and index notation",
+    "SW09": "IR texts",
 }
 
 _HEAD = """\

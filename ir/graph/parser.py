@@ -240,6 +240,9 @@ class _Reader(Resolver):
 
     def _op(self, node: OpNode, scope: Scope, defined: dict[str, Value]) -> Op:
         definition = self._operator(node.operator)
+        for name in node.results:
+            if name.text in defined:
+                self.fail(name.at, "SW0907", f"%{name.text} is defined twice")
         operands = tuple(self._use(value, defined) for value in node.operands)
         if len(node.types) != len(node.results):
             counts = f"{len(node.results)} results and {len(node.types)} types"
