@@ -143,13 +143,16 @@ class _Partition:
             return
         group = Group(len(self.groups))
         self.groups.append(group)
-        group.start(op.result)
-        group.add(op, self.kinds.formula(op), self.kinds[op])
+        if op.name == "reshape":
+            group.start_reshaped(op)
+        else:
+            group.start(op.result)
+            group.add(op, self.kinds.formula(op), self.kinds[op])
 
     def _extra_result(self, op: Op, group: Group, readers: list[Group]) -> bool:
         value = op.result
         return (
-            value.type.shape == group.results[0].type.shape
+            value.type.shape == group.shape == group.results[0].type.shape
             and group.identity_read(value)
             and not any(self._reaches(other, group) for other in readers if other is not group)
         )

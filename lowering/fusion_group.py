@@ -86,14 +86,13 @@ class Read:
     subscripts: tuple[Expr, ...]
 
     def plain(self, shape: Sequence[Dim]) -> tuple[str | None, ...] | None:
-        """The parallel axis that each subscript is; None for the 0 of an axis of size 1.
-
-        None altogether where some subscript is anything else or an axis comes twice.
+        """The parallel axis, of the same extent, that each subscript is; None for the 0 of an axis
+        of size 1. None altogether where some subscript is anything else or an axis comes twice.
         """
-        parallel = [name for name, _ in self.stage.axes[: self.stage.parallel]]
+        parallel = dict(self.stage.axes[: self.stage.parallel])
         found: list[str | None] = []
         for subscript, extent in zip(self.subscripts, shape, strict=True):
-            if isinstance(subscript, Var) and subscript.name in parallel:
+            if isinstance(subscript, Var) and parallel.get(subscript.name) == extent:
                 if subscript.name in found:
                     return None
                 found.append(subscript.name)
@@ -127,6 +126,19 @@ class Group:
         self.stages.append(root)
         self.results.append(value)
         self.reads[value] = [Read(root, _subscripts(axes))]
+
+    def start_reshaped(self, op: Op) -> None:
+        """Make a reshape's result the group's. The nest runs over the operand's shape: a dense
+        array has any shape, so the reshape costs nothing."""
+        (operand,) = op.operands
+        self.start(operand)
+        self.results[:] = [op.result]
+        self.members[op.result] = op
+
+    @property
+    def shape(self) -> tuple[Dim, ...]:
+        """Of the results' nest."""
+        return tuple(extent for _, extent in self.root.axes)
 
     def identity_read(self, value: Value) -> bool:
         """Whether the results' own nest reads `value` at its own element."""

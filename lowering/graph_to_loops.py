@@ -26,6 +26,7 @@ from stepwell.ir.loop.core import Buffer, Call, Kernel, Program, ProgramBuffer, 
 from stepwell.ir.size import symbol
 from stepwell.ir.span import Span
 from stepwell.lowering.kernel_nest import lower_kernel
+from stepwell.lowering.peel_reshapes import peel_reshapes
 
 
 def graph_to_loops(graph: Graph) -> Program:
@@ -96,6 +97,7 @@ class _ProgramLowering:
             self._add(op.result, op.result.name, "constant", op.attributes["value"])
             return
         region, constants = _hoist_constants(op.regions[0])
+        region = peel_reshapes(region)
         for value, data in constants:
             self._add(value, value.name, "constant", data)
         for value in op.results:

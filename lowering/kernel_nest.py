@@ -358,8 +358,13 @@ class _Nest:
             case Var(name=name):
                 return environment.get(name, expr)
             case Load(buffer=buffer, indices=indices, guard=own):
-                both = guard if own is None else _and(guard, self._unless_sure(expand(own)))
-                return self.read(operands[buffer], tuple(expand(i) for i in indices), both)
+                own = None if own is None else self._unless_sure(expand(own))
+                at = tuple(expand(i) for i in indices)
+                read = self.read(operands[buffer], at, _and(guard, own))
+                if own is None or (isinstance(read, Load) and read.guard is not None):
+                    return read
+                zero = read.dtype.plain(0)  # a guarded load is 0 outside its guard
+                return Select(own, read, Const(zero, read.dtype))
             case Reduce():
                 return self._reduce(expr, environment, operands, guard, value)
             case _:
