@@ -26,7 +26,7 @@ from stepwell.codegen.values import (
     suffix,
     with_lanes,
 )
-from stepwell.ir.dtypes import DType
+from stepwell.ir.dtypes import F64, DType
 from stepwell.ir.scalar import COMPARISONS
 from stepwell.ir.target import Target
 
@@ -275,4 +275,4 @@ def truth(lanes: int | None, value: bool) -> LLVMValue:
     return constant(with_lanes(I1, lanes), value)
 
 
-__all__ = ["binary", "fused", "lanes_of", "same_type_call", "truth", "unary"]
+__all__ = ["F64", "binary", "fused", "lanes_of", "same_type_call", "truth", "unary"]

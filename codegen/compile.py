@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
+from stepwell.codegen.undefined import foreign_symbols
 from stepwell.ir.diagnostics import InternalError
 from stepwell.ir.target import Target
 
@@ -72,8 +73,12 @@ def assembly(text: str, target: Target) -> str:
 
 
 def object_bytes(text: str, target: Target) -> bytes:
-    """An object file."""
-    return bytes(target_machine(target).emit_object(optimised(text, target)))
+    """An object file. InternalError where it would need another library than libc."""
+    data = bytes(target_machine(target).emit_object(optimised(text, target)))
+    foreign = foreign_symbols(data)
+    if foreign:
+        raise InternalError(f"the code calls {', '.join(sorted(foreign))}, which libc lacks")
+    return data
 
 
 def defined_symbols(text: str) -> list[str]:

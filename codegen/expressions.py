@@ -11,7 +11,7 @@ result does not depend on what LLVM finds.
 
 from __future__ import annotations
 
-from stepwell.codegen import arithmetic, conversions, memory
+from stepwell.codegen import arithmetic, conversions, division, memory
 from stepwell.codegen.registers import combined
 from stepwell.codegen.state import (
     CodegenError,
@@ -180,6 +180,11 @@ def _binary(e: Emission, expr: Binary) -> Value:
         linear = _linear(e, expr, x, y)
         if linear is not None:
             return linear
+    if dtype == INDEX and expr.op in ("floordiv", "mod"):
+        signs = is_nonnegative(e, expr.x), is_nonnegative(e, expr.y)
+        divided = division.divided(e, expr.op, x, y, signs)
+        if divided is not None:
+            return divided
     left, right = materialise(e, x), materialise(e, y)
     if expr.op in ("and", "or") and dtype == BOOL:
         known = _known_logic(expr.op, left, right)
@@ -229,9 +234,6 @@ def _linear(e: Emission, expr: Binary, x: Linear, y: Linear) -> Value | None:
             return _compare(e, op, x, y)
     if x.is_constant and y.is_constant:
         return _folded(expr.op, x.constant, y.constant)
-    if expr.op in ("floordiv", "mod") and y.is_constant and y.constant > 0 and x.step == 0:
-        nonnegative = is_nonnegative(e, expr.x)
-        return Linear(_divide(e, expr.op, scalar(e, x), y.constant, nonnegative))
     return None
 
 
@@ -246,20 +248,6 @@ def _folded(op: str, x: int, y: int) -> Linear | None:
         case "max":
             return Linear(None, max(x, y))
     return None
-
-
-def _divide(e: Emission, op: str, x: LLVMValue, divisor: int, nonnegative: bool) -> LLVMValue:
-    """floordiv or mod of a scalar by a positive constant."""
-    number = constant(I64, divisor)
-    builder = e.builder
-    if divisor & (divisor - 1) == 0:
-        if op == "mod":
-            return builder.and_(x, constant(I64, divisor - 1))
-        shift = constant(I64, divisor.bit_length() - 1)
-        return builder.lshr(x, shift) if nonnegative else builder.ashr(x, shift)
-    if nonnegative:
-        return builder.udiv(x, number) if op == "floordiv" else builder.urem(x, number)
-    return arithmetic.binary(builder, e.target, op, INDEX, x, number)
 
 
 def is_nonnegative(e: Emission, expr: Expr) -> bool:

@@ -13,6 +13,7 @@ vector loop over `l` is known to be contiguous, and constants fold, without any 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,12 @@ def constant_number(value: LLVMValue) -> float | int | bool | None:
 
 def numbers(element: LLVMType, values: list[int]) -> LLVMValue:
     """A vector constant of integers."""
-    return ir.Constant(ir.VectorType(element, len(values)), values)
+    return _numbers(element.width, tuple(values))
+
+
+@lru_cache(maxsize=1024)
+def _numbers(width: int, values: tuple[int, ...]) -> LLVMValue:
+    return ir.Constant(ir.VectorType(ir.IntType(width), len(values)), list(values))
 
 
 def splat(builder: Any, value: LLVMValue, lanes: int) -> LLVMValue:

@@ -280,6 +280,27 @@ def test_indices_are_numbers(target):
 
 
 @pytest.mark.parametrize("target", NAMES)
+def test_lanes_divide(target):
+    lines, outputs = [], []
+    divisions = [
+        "(8*n + l) // 112", "(8*n + l) % 112", "(8*n + l) // 3", "(8*n + l) % 3", "(8*n + l) % 8",
+        "(8*n + l) // 8", "(l - 100*n) // 7", "(l - 100*n) % 7", "(n - 20*l) // 7",
+        "(n - 20*l) % 7", "(n + 20*l) // 7", "(n + 20*l) % 7", "(8*n + l) // N", "(8*n + l) % N",
+        "(8*n + l) // 3 % 5", "N // (l + n)", "N % l", "N // l", "(8*n + l) // Z", "(8*n + l) % Z",
+        "(l - n) // N", "(l - n) % (n - 3)",
+    ]  # fmt: skip
+    for number, division in enumerate(divisions):
+        outputs.append(f"y{number}: i64[50, 8] out")
+        lines.append(f"y{number}[n, l] = {division}")
+    text = (
+        f"kernel divide[N, Z]({', '.join(outputs)}) pointwise {{\n"
+        "for n in 0..50 { for l in 0..8 vector {\n" + "\n".join(lines) + "\n} } }"
+    )
+    for n in (1, 5, 57, 400, 2**40 + 3):
+        check(text, {"N": n, "Z": 0}, target)
+
+
+@pytest.mark.parametrize("target", NAMES)
 def test_checks_report(target):
     from loop_build import call
     from stepwell.codegen.jit import NativeProgram
