@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     weights = {
         program.name: parameters_of(describe(program, target), given, args.seed).block
         for program in programs
+        if program.with_role("parameter")
     }
     for path in build(programs, target, output, weights, args.embed):
         print(path)

@@ -27,11 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import llvmlite.binding as llvm
 
-    from stepwell.codegen.link import find_linker
     from stepwell.ir.target import cpu_model, host
 
     target = host()
-    linker = find_linker()
     cache = DiskCache.default()
     rows = [
         ("stepwell", VERSION),
@@ -45,13 +43,22 @@ def run(args: argparse.Namespace) -> int:
         ),
         ("caches", f"L1 {_kib(target.l1)}, L2 {_kib(target.l2)}, L3 {_kib(target.l3)}"),
         ("cores", f"{target.cores} usable of {os.cpu_count()}"),
-        ("linker", " ".join(linker) if linker else "none: install a C compiler, or ziglang"),
+        ("linker", _linker()),
         ("cache", f"{cache.folder}, {megabytes(sum(size for _, size, _ in cache.entries()))}"),
     ]
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
         print(f"{name:{width}}  {text}")
     return 0 if all(text != "missing" for _, text in rows) else 1
+
+
+def _linker() -> str:
+    from stepwell.codegen.link import LinkError, linker
+
+    try:
+        return " ".join(linker())
+    except LinkError as error:
+        return str(error)
 
 
 def _version(name: str) -> str:

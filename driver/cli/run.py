@@ -71,9 +71,10 @@ def run(args: argparse.Namespace) -> int:
         options = Options(args.model, args.target_cpu, args.fast_math, args.check_each_pass)
         compilation = Compilation(read_source(args.file), options, Trace.start(args.dump))
         model = compiled_model(compilation, args.weights, args.seed)
-        if args.weights is None and model.parameters:
-            sys.stderr.write(f"note: no --weights: parameters are drawn with seed {args.seed}\n")
     results = _named(model, model(**inputs))
+    if args.weights is None and compilation is not None and model.parameters:
+        sys.stderr.write(f"note: no --weights: parameters were drawn with seed {args.seed}\n")
+    print(f"model {model.name}{_sizes(model, inputs)}")
     for name, array in results.items():
         print(summary(name, array))
     if args.output:
@@ -81,6 +82,12 @@ def run(args: argparse.Namespace) -> int:
     if args.check and compilation is not None:
         print(check(compilation.graph, model, inputs, results))
     return 0
+
+
+def _sizes(model: Model, inputs: Mapping[str, Any]) -> str:
+    """`, N = 400`: what the sizes were in this call."""
+    shapes = [np.shape(inputs[argument.name]) for argument in model.signature.inputs]
+    return "".join(f", {name} = {value}" for name, value in model.signature.bind(shapes).items())
 
 
 def _named(model: Model, results: Any) -> dict[str, Array]:
