@@ -137,7 +137,9 @@ def run_statement(e: Elaboration, statement: s.Statement, last: bool) -> Any:
 
 def _let(e: Elaboration, statement: s.Let) -> None:
     names = [binding.name for binding in statement.bindings]
-    for binding in statement.bindings:
+    for i, binding in enumerate(statement.bindings):
+        if binding.name in names[:i]:
+            e.fail("SW0303", f"`{binding.name}` is bound twice", binding.span)
         if binding.name in RUNTIME_LATER:
             raise UserError([not_there_yet(binding.name, binding.span)])
     outer = e.frame.let_name

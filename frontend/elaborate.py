@@ -5,7 +5,7 @@ elaborate(program, "mlp")   →   graph @mlp[N](%image: f32[N, 784]) { … }
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stepwell.frontend import builtins, expressions, notation, subscripts  # noqa: F401
@@ -33,16 +33,11 @@ from stepwell.ir.types import TensorType
 def check(source: str, file: str, loader: Loader = find_module) -> CheckedProgram:
     """Read a program and elaborate all that it declares. Raises UserError with every mistake."""
     linker = Linker(loader)
-    root = linker.load(file, source)
-    program = CheckedProgram(
-        root or linker.modules[file],
-        linker.modules,
-    )
+    program = CheckedProgram(linker.load(file, source), linker.modules)
     faults = list(linker.faults)
-    if root is not None and not faults:
-        for module in list(linker.modules.values()):
-            if not module.is_library:
-                faults += _check_module(program, module)
+    for module in list(linker.modules.values()):
+        if not module.is_library:
+            faults += _check_module(program, module)
     if faults:
         raise UserError(_unique(faults), program.sources)
     return program
@@ -58,14 +53,31 @@ def _unique(faults: list[Diagnostic]) -> list[Diagnostic]:
 def _check_module(program: CheckedProgram, module: LoadedModule) -> list[Diagnostic]:
     faults: list[Diagnostic] = []
     for function in module.tree.functions:
-        if any(is_static(f.type) and f.default is None for f in function.formals):
-            continue
-        faults += _check_function(program, module, function)
+        needed = [f for f in function.formals if is_static(f.type) and f.default is None]
+        if not needed:
+            faults += _check_function(program, module, function, {})
+        elif all(f.type.name in _SAMPLES for f in needed):
+            samples = {f.name: _SAMPLES[f.type.name](f.name) for f in needed}
+            found = _check_function(program, module, function, samples)
+            faults += [fault for fault in found if fault.code in _ALWAYS_WRONG]
     return faults
 
 
+# Stand-ins for static arguments without a default: a wrong name is wrong for all values.
+_SAMPLES: dict[str, Callable[[str], Any]] = {
+    "int": size.symbol,
+    "float": lambda name: 1.0,
+    "bool": lambda name: True,
+    "string": lambda name: name,
+}
+_ALWAYS_WRONG = {"SW0110", "SW0301", "SW0304", "SW0306", "SW0307", "SW0308", "SW0402", "SW0403"}
+
+
 def _check_function(
-    program: CheckedProgram, module: LoadedModule, function: s.Function
+    program: CheckedProgram,
+    module: LoadedModule,
+    function: s.Function,
+    statics: Mapping[str, Any],
 ) -> list[Diagnostic]:
     """The mistakes of one declaration by itself; packs are tried with two, one and no axes."""
     packed = any(
@@ -73,7 +85,7 @@ def _check_function(
     )
     found: list[Diagnostic] = []
     for rank in (2, 1, 0) if packed and function.kind != "model" else (0,):
-        faults = _Entry(program, module, function, {}, rank).faults()
+        faults = _Entry(program, module, function, statics, rank).faults()
         if not faults:
             return []
         found = found or faults

@@ -40,6 +40,8 @@ def _name(e: Elaboration, node: s.Name) -> Any:
 
 
 def _global(e: Elaboration, name: str) -> Any:
+    if name in e.frame.module.broken:
+        raise Poisoned
     for names in (e.frame.module.names, prelude().names, BUILTINS, BY_NAME):
         if name in names:
             return names[name]  # type: ignore[index]
@@ -155,6 +157,8 @@ def _attribute(e: Elaboration, node: s.Attribute) -> Any:
             help=_method_hint(node),
         )
     value = base.module.names.get(node.name)
+    if node.name in base.module.broken:
+        raise Poisoned
     if not isinstance(value, Declared):
         e.fail(
             "SW0301",

@@ -101,8 +101,21 @@ def check(e: Elaboration, state: FormulaState) -> None:
         known(e, axis)
     box = _box(state)
     for use in state.uses:
+        _check_divisors(e, use, box)
         _check_side(e, use, box, use.place, low_side=True)
         _check_side(e, use, box, use.dim - 1 - use.place, low_side=False)
+
+
+def _check_divisors(e: Elaboration, use: Use, box: dict[str, Dim]) -> None:
+    """`x[k % M]` with M = 0 reads x[0], which may not exist: an index that runs over M itself (or
+    a multiple of it) then has no values, otherwise M >= 1 is checked on entry."""
+    extents = [extent for name, extent in box.items() if name in size.symbols(use.place)]
+    for divisor in size.divisors(use.place):
+        if size.provably_le(1, divisor) or set(box) & size.symbols(divisor):
+            continue
+        if all(size.exact_quotient(extent, divisor) is None for extent in extents):
+            text = f"{divisor} divides a subscript of axis {use.axis}: it must be at least 1"
+            e.constrain(1, "<=", divisor, text, use.span)
 
 
 def _check_side(e: Elaboration, use: Use, box: dict[str, Dim], slack: Dim, low_side: bool) -> None:

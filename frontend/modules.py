@@ -16,11 +16,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from stepwell.frontend import syntax
-from stepwell.frontend.parser import parse
+from stepwell.frontend.parser import parse, parse_with_recovery
 from stepwell.frontend.suggest import did_you_mean
 from stepwell.frontend.values import Declared, Namespace
-from stepwell.ir.diagnostics import Diagnostic, Label, UserError
-from stepwell.ir.span import Span
+from stepwell.ir.diagnostics import Diagnostic, Label
 
 # (what is used, whether it is a path, the file that uses it) → (file name, source), or None
 Loader = Callable[[str, bool, str], "tuple[str, str] | None"]
@@ -36,6 +35,7 @@ class LoadedModule:
     source: str
     tree: syntax.Module
     names: dict[str, Declared | Namespace] = field(default_factory=dict)
+    broken: frozenset[str] = frozenset()  # declared, but not readable
 
     @property
     def is_library(self) -> bool:
@@ -106,15 +106,12 @@ class Linker:
         self.modules: dict[str, LoadedModule] = {}
         self.faults: list[Diagnostic] = []
 
-    def load(self, file: str, source: str) -> LoadedModule | None:
-        """The module of one file; None where it does not parse."""
-        try:
-            tree = parse(source, file)
-        except UserError as error:
-            self.faults += error.diagnostics
-            self.modules[file] = LoadedModule(file, source, _empty(file))
-            return None
-        module = LoadedModule(file, source, tree)
+    def load(self, file: str, source: str) -> LoadedModule:
+        """The module of one file, with all declarations that can be read."""
+        read = parse_with_recovery(source, file)
+        tree = read.module
+        module = LoadedModule(file, source, tree, broken=frozenset(read.broken))
+        self.faults += read.faults
         self.modules[file] = module
         for use in tree.uses:
             self._use(module, use)
@@ -143,6 +140,7 @@ class Linker:
     def _use(self, module: LoadedModule, use: syntax.Use) -> None:
         found = self.loader(use.target, use.is_file, module.file)
         if found is None:
+            module.broken |= {use.alias}
             names = [] if use.is_file else library_names()
             self.faults.append(
                 Diagnostic(
@@ -157,13 +155,7 @@ class Linker:
             return
         file, source = found
         if file.startswith(LIBRARY):
-            loaded: LoadedModule | None = _library_module(use.target)
-            self.modules[file] = _library_module(use.target)
+            loaded = self.modules[file] = _library_module(use.target)
         else:
             loaded = self.modules.get(file) or self.load(file, source)
-        if loaded is not None:
-            module.names[use.alias] = Namespace(use.alias, loaded)
-
-
-def _empty(file: str) -> syntax.Module:
-    return syntax.Module(Span(file, 1, 1, 1, 1), file, (), ())
+        module.names[use.alias] = Namespace(use.alias, loaded)

@@ -92,13 +92,16 @@ def explain_token(error: UnexpectedToken, source: str, file: str) -> Diagnostic:
     if token.type == "RESERVED":
         return not_there_yet(str(token), span)
     expected = set(error.accepts or error.expected)
-    before = error.token_history[-1] if error.token_history else None
+    before = _word_before(source, span)
     message = f"expected {_any_of(expected)}, found {_shown(token)}"
     code, help = _recognise(token, before, expected, source)
     labels = [Label(span, "not expected here")]
     opener = _unclosed(source, file, before=span) if code == "SW0105" else None
     if opener is not None:
         bracket, place = opener
+        if str(token) in _CLOSERS.values() and not _opened(source, file, span, str(token)):
+            label = Label(span, "one too many")
+            return Diagnostic(code, f"this `{token}` closes nothing", (label,), (), None)
         message = f"a `{bracket}` is not closed"
         labels = [Label(span, f"expected `{_CLOSERS[bracket]}`"), Label(place, "opened here")]
         help = None
@@ -110,17 +113,27 @@ _CLOSERS = {"(": ")", "[": "]", "{": "}"}
 
 def _unclosed(source: str, file: str, before: Span) -> tuple[str, Span] | None:
     """The innermost bracket that is open at a place."""
+    stack = _open_brackets(source, file, before)
+    return stack[-1] if stack else None
+
+
+def _opened(source: str, file: str, before: Span, closer: str) -> bool:
+    """Whether the bracket that `closer` closes is open at a place."""
+    return any(_CLOSERS[b] == closer for b, _ in _open_brackets(source, file, before))
+
+
+def _open_brackets(source: str, file: str, before: Span) -> list[tuple[str, Span]]:
     stack: list[tuple[str, Span]] = []
     for number, line in enumerate(source.split("\n"), 1):
         text = re.sub(r'"[^"]*"', lambda match: " " * len(match[0]), line)
         for column, character in enumerate(text.split("#")[0], 1):
             if (number, column) >= (before.line, before.column):
-                return stack[-1] if stack else None
+                return stack
             if character in _CLOSERS:
                 stack.append((character, Span(file, number, column, number, column + 1)))
             elif stack and character == _CLOSERS[stack[-1][0]]:
                 stack.pop()
-    return stack[-1] if stack else None
+    return stack
 
 
 def explain_character(error: UnexpectedCharacters, source: str, file: str) -> Diagnostic:
@@ -147,43 +160,57 @@ def explain_character(error: UnexpectedCharacters, source: str, file: str) -> Di
 
 
 def _recognise(
-    token: Token, before: Token | None, expected: set[str], source: str
+    token: Token, previous: str, expected: set[str], source: str
 ) -> tuple[str, str | None]:
-    kind, previous = token.type, before.type if before is not None else ""
+    kind = token.type
     match kind:
         case "$END" if "RBRACE" in expected or "_NL" in expected:
             return "SW0105", "a `{` is not closed: add `}`"
         case "$END":
             return "SW0105", "the file ends in the middle of something: is a bracket not closed?"
-        case "EQUAL" if "COMPARE" in expected and previous not in ("RPAR",):
+        case "EQUAL" if "COLON" in expected or "RPAR" in expected:
+            return "SW0101", "a named argument is written `name: value`; to compare, write `==`"
+        case "EQUAL" if "COMPARE" in expected:
             return "SW0101", "to compare, write `==`; to bind a name, `let name = …`"
-        case "EQUAL" if "COLON" in expected:
-            return "SW0101", "a named argument is written `name: value`"
         case "COMPARE" if str(token) == "==" and "EQUAL" in expected:
             return "SW0101", "to bind a name, write a single `=`"
-        case "LBRACE" if previous == "ARROW":
+        case "LBRACE" if previous == "->":
             return "SW0101", "write the result's type after `->`, as in `-> f32[N]`"
         case "NAME" if str(token) in ("def", "func", "function"):
             return "SW0101", "functions begin with `fn`, layers with `layer`, models with `model`"
         case "NAME" if str(token) in ("import", "from"):
             return "SW0101", "write `use nn`"
-        case "NAME" if str(token) == "return" or (before is not None and before == "return"):
-            return "SW0101", "there is no `return`: the last expression of a block is its value"
-        case "NAME" if str(token) in ("var", "const", "mut"):
-            return "SW0101", "bind names with `let`"
+    if previous in _FOREIGN:
+        return "SW0101", _FOREIGN[previous]
+    if kind in ("RPAR", "RSQB", "RBRACE") and _unbalanced(source):
+        return "SW0105", None
+    if kind == "RBRACE" and "NAME" in expected:
+        return "SW0101", "the expression ends too early: something must follow"
     if kind in _STARTS_EXPRESSION and "COMMA" in expected:
         return "SW0101", "is a comma missing?"
-    if previous == "NAME" and before is not None and str(before) == "return":
-        return "SW0101", "there is no `return`: the last expression of a block is its value"
-    if previous == "NAME" and before is not None and str(before) == "for":
-        return "SW0101", "repeat a block with `repeat 3 as i { … }`"
-    if kind == "_NL" and "RPAR" in expected:
-        return "SW0105", "a `(` is not closed: add `)`"
-    if kind == "RBRACE" and previous in _OPERATORS:
-        return "SW0101", "the expression ends too early: something must follow the operator"
-    if kind in ("RPAR", "RSQB", "RBRACE") and _unbalanced(source):
-        return "SW0105", "the brackets do not match: is one too many, or one missing?"
+    if kind == "NAME" and "LPAR" in expected and "COMPARE" in expected:
+        return "SW0101", "is an operator missing, or parentheses, as in `f(x)`?"
     return "SW0101", None
+
+
+_FOREIGN = {
+    "return": "there is no `return`: the last expression of a block is its value",
+    "for": "repeat a block with `repeat 3 as i { … }`",
+    "var": "bind names with `let`",
+    "const": "bind names with `let`",
+    "mut": "bind names with `let`; inside `repeat` a name can get a new value",
+    "import": "write `use nn`",
+    "from": "write `use nn`",
+    "def": "functions begin with `fn`, layers with `layer`, models with `model`",
+    "lambda": "functions are declared with `fn`",
+}
+
+
+def _word_before(source: str, span: Span) -> str:
+    """The word or sign in front of a place, on its line."""
+    line = source.split("\n")[span.line - 1] if span.line <= source.count("\n") + 1 else ""
+    match = re.search(r"(\w+|->|[^\s\w])\s*$", line[: span.column - 1])
+    return match[1] if match else ""
 
 
 def _unbalanced(source: str) -> bool:
@@ -198,6 +225,9 @@ def _any_of(expected: set[str]) -> str:
         start |= {"NOT", "REDUCE", "QUANTIFIER"}
         rest = {WORDS.get(n, f"`{n.lower()}`") for n in expected - start if n != "RESERVED"}
         words = {"an expression"} | rest
+    if _OPERATORS - {"PIPE"} <= expected:
+        rest = expected - _OPERATORS - {"LPAR", "LSQB", "TIMES", "RESERVED"}
+        words = {"an operator"} | {WORDS.get(name, f"`{name.lower()}`") for name in rest}
     ordered = sorted(words, key=lambda word: (word.startswith("`"), word))
     if len(ordered) > 5:
         ordered = [*ordered[:5], "…"]

@@ -9,6 +9,8 @@ mistakes in different declarations are all reported.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 
@@ -23,7 +25,7 @@ from stepwell.frontend.syntax_builder import MisplacedError, SyntaxBuilder
 from stepwell.ir.diagnostics import Diagnostic, Label, UserError
 from stepwell.ir.span import Span
 
-_DECLARATION = re.compile(r"^(?:use|fn|layer|model|train|optimizer)\b", re.MULTILINE)
+_DECLARATION = re.compile(r"^(?:use|fn|layer|model|train|optimizer)\b[ \t]*(\w*)", re.MULTILINE)
 
 
 @lru_cache(maxsize=1)
@@ -40,27 +42,58 @@ def lark_parser() -> Lark:
     )
 
 
+@dataclass(frozen=True)
+class Recovered:
+    """What could be read of a source: the declarations without mistakes, the mistakes of others.
+
+    `broken` are the names of the declarations that could not be read.
+    """
+
+    module: syntax.Module
+    faults: tuple[Diagnostic, ...]
+    broken: tuple[str, ...]
+
+
 def parse(source: str, file: str) -> syntax.Module:
     """The syntax tree of a source. Raises UserError with every declaration's first mistake."""
+    recovered = parse_with_recovery(source, file)
+    if recovered.faults:
+        raise UserError(recovered.faults, {file: source})
+    return recovered.module
+
+
+def parse_with_recovery(source: str, file: str) -> Recovered:
+    """The syntax tree of all declarations that can be read, and what is wrong with the others."""
     found = _parse_text(source, file)
     if isinstance(found, syntax.Module):
-        return found
-    faults = _faults_by_declaration(source, file) or [found]
-    raise UserError(faults, {file: source})
+        return Recovered(found, (), ())
+    uses: list[syntax.Use] = []
+    functions: list[syntax.Function] = []
+    faults: list[Diagnostic] = []
+    broken: list[str] = []
+    for name, text in _pieces(source):
+        piece = _parse_text(text, file)
+        if isinstance(piece, syntax.Module):
+            uses += piece.uses
+            functions += piece.functions
+        else:
+            faults.append(piece)
+            broken.append(name)
+    module = syntax.Module(_start(file), file, tuple(uses), tuple(functions))
+    return Recovered(module, tuple(faults or [found]), tuple(broken))
 
 
-def _faults_by_declaration(source: str, file: str) -> list[Diagnostic]:
-    starts = [match.start() for match in _DECLARATION.finditer(source)]
-    if not starts:
-        return []
-    pieces = zip([0, *starts[1:]], [*starts[1:], len(source)], strict=True)
-    faults = []
-    for begin, end in pieces:
+def _pieces(source: str) -> Iterator[tuple[str, str]]:
+    """Each top-level declaration by itself: its name, its text in its place."""
+    matches = list(_DECLARATION.finditer(source))
+    if not matches or len(source) > MAX_SOURCE:
+        return
+    starts = [match.start() for match in matches]
+    for match, begin, end in zip(
+        matches, [0, *starts[1:]], [*starts[1:], len(source)], strict=True
+    ):
         padding = "\n" * source.count("\n", 0, begin)
-        result = _parse_text(padding + source[begin:end], file)
-        if isinstance(result, Diagnostic):
-            faults.append(result)
-    return faults
+        yield match[1] or "", padding + source[begin:end]
 
 
 def _parse_text(source: str, file: str) -> syntax.Module | Diagnostic:
