@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
+
 from stepwell.codegen import interface
-from stepwell.codegen.compile import object_bytes, parsed, target_machine
+from stepwell.codegen.compile import object_bytes, target_machine
 from stepwell.codegen.llvm import llvm_text
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.loop.core import Program
@@ -58,9 +59,11 @@ class NativeProgram:
         cls, data: bytes, target: Target, name: str, sizes: int, inputs: int, outputs: int
     ) -> NativeProgram:
         """Loads an object, given the program's name and how many arguments of each kind."""
-        empty = parsed("")
+        machine = target_machine(target)
+        # In LLVM's global context: one of its own could be collected before the engine.
+        empty = llvm.parse_assembly("")
         empty.triple = target.triple
-        engine = llvm.create_mcjit_compiler(empty, target_machine(target))
+        engine = llvm.create_mcjit_compiler(empty, machine)
         engine.add_object_file(llvm.ObjectFileRef.from_data(data))
         engine.finalize_object()
         address = engine.get_function_address

@@ -311,6 +311,17 @@ def symbols(dim: Dim) -> frozenset[str]:
     return frozenset(found)
 
 
+def divisors(dim: Dim) -> frozenset[Dim]:
+    """What `dim` divides by, in `mod` and `floordiv`, however deep inside."""
+    found: set[Dim] = set()
+    for atom in _atoms(dim):
+        if atom.function in ("mod", "floordiv"):
+            found.add(atom.right)
+        if atom.function != "symbol":
+            found |= divisors(atom.left) | divisors(atom.right)
+    return frozenset(found)
+
+
 def apply(function: str, left: Dim, right: Dim) -> Dim:
     """One of `FUNCTIONS` by name."""
     return {"floordiv": floordiv, "mod": mod, "max": maximum, "min": minimum}[function](left, right)

@@ -1,0 +1,38 @@
+"""What fuzzing found, kept as small tests."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from stepwell.frontend import check, elaborate
+from stepwell.ir.diagnostics import UserError
+
+
+def graph_of(source: str):
+    program = check(source, "found.well")
+    return elaborate(program, "f")
+
+
+def test_native_code_in_a_cycle_is_collected() -> None:
+    """The engine's finaliser ran after that of the LLVM context that it needed."""
+    script = """
+import gc
+from stepwell import compile
+for _ in range(4):
+    model = compile("model f(x: f32[N]) -> f32[N] { x + 1.0 }", cache=False)
+    model.itself = model
+    del model
+    gc.collect()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_a_subscript_modulo_an_empty_axis_is_refused_on_entry() -> None:
+    """k % M is 0 where M is 0: x[0] of nothing."""
+    graph = graph_of("model f(x: f32[M], n: f32[N]) { [k: N] -> x[k % M] + n[k] }")
+    assert [(c.left, c.relation, str(c.right)) for c in graph.constraints] == [(1, "<=", "M")]
+    graph = graph_of("model f(x: f32[M]) { [k: M] -> x[(k + 1) % M] }")
+    assert not graph.constraints

@@ -1,0 +1,80 @@
+"""Random index formulas: what native code computes is what plain loops over the formula compute."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from formulas import Program, Unsuitable, programs
+from hypothesis import assume, given, note, settings
+from hypothesis import strategies as st
+from native_runs import Refused, run_native
+from stepwell.codegen.jit import NativeProgram
+from stepwell.compilation import Compilation
+from stepwell.source import as_source
+
+CASES = 300
+SHARES = 2  # so that parallel runs can share the work
+EXTENTS = (1, 2, 3, 4, 5, 7)
+FREE = "must stay in axis"  # an entry check, which an empty axis can fail
+
+
+def _compare(
+    compilation: Compilation, native: NativeProgram, program: Program, sizes: dict[str, int], seed: int
+) -> str:
+    """Runs one binding of the sizes; how it went."""
+
+    def run() -> np.ndarray:
+        (output,) = run_native(native, compilation.program, sizes, arrays).values()
+        return output
+
+    arrays = program.arrays(sizes, seed)
+    note(f"sizes {sizes}, arrays:\n{arrays}")
+    try:
+        expected, errors = program.expected(sizes, arrays)
+    except Unsuitable:
+        return "unsuitable"
+    except IndexError as error:
+        note(f"a subscript leaves its axis: {error}")
+        with pytest.raises(Refused):
+            run()
+        return "refused"
+    try:
+        found = run()
+    except Refused as error:
+        if FREE in str(error) and 0 in sizes.values():
+            return "refused"
+        raise
+    assert found.shape == expected.shape
+    close = found == expected
+    if found.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            close |= np.abs(found.astype(np.float64) - expected) <= 2 * errors
+    if not close.all():
+        places = np.argwhere(~close)[:5].tolist()
+        note(f"found\n{found}\nexpected\n{expected}\nwithin\n{2 * errors}\nwrong at {places}")
+    assert close.all(), program.text
+    return "equal"
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+def test_random_formulas(share: int) -> None:
+    seen: Counter[str] = Counter()
+
+    @settings(max_examples=CASES // SHARES)
+    @given(programs(), st.tuples(*[st.sampled_from(EXTENTS)] * 3), st.integers(0, 99))
+    def one(program: Program, extents: tuple[int, int, int], seed: int) -> None:
+        note(program.text)
+        compilation = Compilation(as_source(program.text))
+        native = NativeProgram.compile(compilation.program, compilation.target)
+        sizes = dict(zip(("N", "M", "V"), extents, strict=True))
+        first = _compare(compilation, native, program, sizes, seed + share)
+        assume(first != "unsuitable")
+        seen[first] += 1
+        # The same code again, with an axis of nothing or of one.
+        for name in ("N", "M"):
+            seen[_compare(compilation, native, program, {**sizes, name: seed % 2}, seed)] += 1
+
+    one()
+    assert seen["equal"] > 2 * CASES // SHARES
