@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from stepwell.ir.catalogue_entry import Entry
 from stepwell.ir.catalogue_language import LANGUAGE
-from stepwell.ir.catalogue_texts import IR_TEXTS
+from stepwell.ir.catalogue_texts import IR_TEXTS, PIPELINES
 
-CATALOGUE: dict[str, Entry] = {entry.code: entry for entry in (*LANGUAGE, *IR_TEXTS)}
+CATALOGUE: dict[str, Entry] = {entry.code: entry for entry in (*LANGUAGE, *IR_TEXTS, *PIPELINES)}
 
 CHAPTERS = {
     "SW01": "Reading a program",
@@ -20,7 +20,7 @@ CHAPTERS = {
     "SW04": "Functions, layers and parameters",
     "SW05": "Arithmetic at compile time, and limits",
     "SW06": "Subscripts and index notation",
-    "SW09": "IR texts",
+    "SW09": "IR texts and pipelines",
 }
 
 _HEAD = """\

@@ -133,3 +133,20 @@ graph @f(%x: f32[4]) {
         "Correct the operands or the type; the message says what follows.",
     ),
 )
+
+PIPELINES = (
+    Entry(
+        "SW0920",
+        "an unknown pass",
+        "A pipeline names a pass that does not exist.",
+        "canonicalise,cse\n",
+        "The message lists the passes, or the one that was probably meant.",
+    ),
+    Entry(
+        "SW0921",
+        "a malformed pipeline",
+        "A pipeline is passes with commas between; options stand in braces: `split{loop=i,by=16}`.",
+        "fold{limit=many}\n",
+        "Correct the option's name or value, or the comma or brace that is missing.",
+    ),
+)
