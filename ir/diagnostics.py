@@ -94,6 +94,10 @@ class InputError(StepwellError):
     """What was passed to a compiled model does not fit it: dtype, shape, name, or a size rule."""
 
 
+class PassError(StepwellError):
+    """A pass was asked for what it cannot do: a loop that is not there, an illegal interchange."""
+
+
 class VerifyError(StepwellError):
     """An IR breaks its rules: `fault` is the printed line at fault, shown with a caret."""
 

@@ -42,7 +42,6 @@ from stepwell.ir.scalar import (
     Select,
     Unary,
     Var,
-    as_dim,
     children,
     from_dim,
     identity,
@@ -53,7 +52,7 @@ from stepwell.ir.scalar import (
 )
 from stepwell.ir.size import Dim, product, symbols
 from stepwell.ir.span import Span
-from stepwell.lowering.ranges import simplify, within
+from stepwell.lowering.ranges import Ranges, index_dim, simplify, within
 from stepwell.lowering.survey import Survey, always
 
 
@@ -185,8 +184,11 @@ class _Nest:
         return name
 
     @property
-    def ranges(self) -> Mapping[str, Dim]:
-        return {level.index: level.extent for level in self.levels if level.index}
+    def ranges(self) -> Ranges:
+        data: dict[str, Dim | None] = {
+            name: None for level in self.levels for name in level.defines
+        }
+        return data | {level.index: level.extent for level in self.levels if level.index}
 
     def emit(self, statement: Statement) -> None:
         self.levels[-1].append(statement)
@@ -316,15 +318,12 @@ class _Nest:
         """
         shape, ranges = value.type.shape, self.ranges
         if guard is not None and all(
-            (dim := as_dim(s)) is not None and within(dim, extent, ranges)
+            (dim := index_dim(s, ranges)) is not None and within(dim, extent, ranges)
             for s, extent in zip(subscripts, shape, strict=True)
         ):
             guard = None
-        loops = set(ranges)
         for subscript, extent in zip(subscripts, shape, strict=True):
-            lets = {e.name for e in walk(subscript) if isinstance(e, Var)} - loops
-            lets &= frozenset().union(*(level.defines for level in self.levels))
-            if lets or any(isinstance(e, Load) for e in walk(subscript)):
+            if _is_data(subscript, ranges):
                 guard = self._check(subscript, extent, guard)
         return Load(value.name, subscripts, value.type.dtype, guard)
 
@@ -465,6 +464,14 @@ class _Nest:
 def _plain(name: str) -> str:
     """A value's name as the name of a scalar: the last part of a path."""
     return name.rsplit(".", 1)[-1]
+
+
+def _is_data(subscript: Expr, ranges: Ranges) -> bool:
+    """Whether a subscript depends on what some buffer holds."""
+    return any(
+        isinstance(e, Load) or (isinstance(e, Var) and ranges.get(e.name, 0) is None)
+        for e in walk(subscript)
+    )
 
 
 def _names(expr: Expr) -> frozenset[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stepwell.ir.scalar import Expr, as_dim, coefficient, from_dim
+from stepwell.ir.scalar import Expr, Var, as_dim, coefficient, from_dim, walk
 from stepwell.ir.size import (
     Dim,
     Size,
@@ -22,17 +22,19 @@ from stepwell.ir.size import (
     symbols,
 )
 
-Ranges = Mapping[str, Dim]  # index name → extent: the index is at least 0 and below it
+# Index name → extent: the index is at least 0 and below it. A `let` that holds data → None: of its
+# sign nothing is known, while every other name (a size) is at least 0.
+Ranges = Mapping[str, Dim | None]
 
 
 def upper_bound(dim: Dim, ranges: Ranges) -> Dim | None:
     """The largest value over the ranges; None where the sign of a coefficient is not known."""
     for name in sorted(symbols(dim) & set(ranges)):
-        factor = coefficient(dim, name)
-        if factor is None:
+        factor, extent = coefficient(dim, name), ranges[name]
+        if factor is None or extent is None:
             return None
         if provably_le(0, factor):
-            dim = substitute(dim, {name: ranges[name] - 1})
+            dim = substitute(dim, {name: extent - 1})
         elif provably_le(factor, 0):
             dim = substitute(dim, {name: 0})
         else:
@@ -97,6 +99,13 @@ def _split(left: Dim, right: Dim) -> tuple[Dim, Dim]:
 
 
 def simplify(expr: Expr, ranges: Ranges) -> Expr:
-    """An index expression simplified where it is integer arithmetic; else unchanged."""
-    dim = as_dim(expr)
+    """An index expression simplified where it depends on indices and sizes only."""
+    dim = index_dim(expr, ranges)
     return expr if dim is None else from_dim(simplify_dim(dim, ranges))
+
+
+def index_dim(expr: Expr, ranges: Ranges) -> Dim | None:
+    """`as_dim`, but None where the expression depends on data: a dim's names are at least 0."""
+    if any(isinstance(e, Var) and ranges.get(e.name, 0) is None for e in walk(expr)):
+        return None
+    return as_dim(expr)

@@ -19,7 +19,6 @@ from stepwell.ir.scalar import (
     Load,
     Reduce,
     Var,
-    as_dim,
     map_children,
     operations,
     simplify_index,
@@ -28,7 +27,7 @@ from stepwell.ir.scalar import (
     walk,
 )
 from stepwell.ir.size import provably_le
-from stepwell.lowering.ranges import Ranges, lower_bound, upper_bound
+from stepwell.lowering.ranges import Ranges, index_dim, lower_bound, upper_bound
 
 COSTLY = 8  # simple operations per element from which a value is kept rather than recomputed
 _LIMIT = 4000  # reads looked at: past it nothing is kept, which is only slower
@@ -135,7 +134,7 @@ def always(condition: Expr, ranges: Ranges) -> bool:
         case Binary(op="or", x=x, y=y):
             return always(x, ranges) or always(y, ranges)
         case Binary(op="le" | "lt" | "ge" | "gt" as op, x=x, y=y):
-            left, right = as_dim(x), as_dim(y)
+            left, right = index_dim(x, ranges), index_dim(y, ranges)
             if left is None or right is None:
                 return False
             if op in ("ge", "gt"):
@@ -143,7 +142,7 @@ def always(condition: Expr, ranges: Ranges) -> bool:
             gap = lower_bound(right - left, ranges)
             return gap is not None and provably_le(1 if op in ("lt", "gt") else 0, gap)
         case Binary(op="eq", x=x, y=y):
-            left, right = as_dim(x), as_dim(y)
+            left, right = index_dim(x, ranges), index_dim(y, ranges)
             if left is None or right is None:
                 return False
             low, high = lower_bound(left - right, ranges), upper_bound(left - right, ranges)

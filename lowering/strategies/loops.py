@@ -142,9 +142,11 @@ def _is_small(extent: Dim, lanes: int) -> bool:
 
 
 def _unroll(extent: Dim, lanes: int) -> int:
-    if not isinstance(extent, int):
-        return UNROLL
-    return max(1, min(UNROLL, extent // lanes))
+    """Vectors of partial results: a power of two, as combining halves needs."""
+    unroll = UNROLL
+    while isinstance(extent, int) and unroll > 1 and unroll * lanes > extent:
+        unroll //= 2
+    return unroll
 
 
 def _is_elementwise(loop: For, registers: frozenset[str]) -> bool:

@@ -27,6 +27,7 @@ from stepwell.ir.loop.analysis import (
     fresh_name,
     kernel_buffers,
     map_expressions,
+    map_own_expressions,
     map_statements,
     own_expressions,
     stores_of,
@@ -160,13 +161,15 @@ class _Jam:
         match statement:
             case Store(buffer=buffer) if buffer in self.parameters:
                 return If(guard, (statement,), (), statement.span)
-            case Check(condition=condition):
-                either = Binary("or", Unary("not", guard), condition)
-                return replace(statement, condition=either)
             case If():
                 return If(guard, (statement,), (), statement.span)
-        masked = map_expressions((statement,), lambda e: rewrite(e, lambda x: self._mask(x, guard)))
-        return masked[0]
+        masked = map_own_expressions(
+            statement, lambda e: rewrite(e, lambda x: self._mask(x, guard))
+        )
+        if isinstance(masked, Check):
+            either = Binary("or", Unary("not", guard), masked.condition)
+            return replace(masked, condition=either)
+        return masked
 
     def _mask(self, expr: Expr, guard: Expr) -> Expr:
         if not isinstance(expr, Load) or expr.buffer not in self.parameters:

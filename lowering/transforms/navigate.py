@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from stepwell.ir.diagnostics import PassError
 from stepwell.ir.loop.core import Block, For, If, Statement, statements
 from stepwell.ir.scalar import Expr, map_children
 
 
-class ScheduleError(Exception):
+class ScheduleError(PassError):
     """A transformation was asked for where it is not legal."""
 
 

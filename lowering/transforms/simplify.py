@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from stepwell.ir.dtypes import I64
 from stepwell.ir.loop.analysis import map_own_expressions, map_statements, substitute_block
-from stepwell.ir.loop.core import Block, For, If, Kernel, Statement
+from stepwell.ir.loop.core import Block, For, If, Kernel, Let, Statement
 from stepwell.ir.scalar import Expr, Load, index, map_children
 from stepwell.ir.size import Dim
 from stepwell.lowering.ranges import Ranges, simplify
@@ -34,8 +34,10 @@ def without_single_loops(kernel: Kernel) -> Kernel:
     return simplify_kernel(replace(kernel, body=map_statements(kernel.body, inline)))
 
 
-def _block(block: Block, ranges: dict[str, Dim]) -> Block:
+def _block(block: Block, ranges: dict[str, Dim | None]) -> Block:
     result: list[Statement] = []
+    data = {s.name: None for s in block if isinstance(s, Let)}
+    ranges = ranges | data if data else ranges
     for statement in block:
         statement = map_own_expressions(statement, lambda e: _expr(e, ranges))
         match statement:

@@ -192,6 +192,7 @@ def _masked(
             return replace(statement, value=replace(value, y=term))
         case Store():
             return If(limit, (statement,), (), statement.span)
-        case Check(condition=condition):
-            return replace(statement, condition=Binary("or", Unary("not", limit), condition))
-    return map_own_expressions(statement, lambda e: rewrite(e, mask))
+    masked = map_own_expressions(statement, lambda e: rewrite(e, mask))
+    if isinstance(masked, Check):
+        return replace(masked, condition=Binary("or", Unary("not", limit), masked.condition))
+    return masked

@@ -19,6 +19,7 @@ from stepwell.ir.graph.interpreter import run_op
 from stepwell.ir.size import symbols
 
 from tests.ops.sampling import SIZES, arrays_for
+from tests.ops.ways import by_loops, by_native_code, by_scheduled_loops
 
 Way = Callable[[Op, Sequence[Array], Mapping[str, int]], Sequence[Array]]
 
@@ -68,7 +69,12 @@ def by_formula(op: Op, arrays: Sequence[Array], sizes: Mapping[str, int]) -> lis
     return [evaluate_formula(formula, named, sizes) for formula in op.formulas()]
 
 
-WAYS: dict[str, Way] = {"formula": by_formula}
+WAYS: dict[str, Way] = {
+    "formula": by_formula,
+    "loops": by_loops,
+    "loops-opt": by_scheduled_loops,
+    "native": by_native_code,
+}
 
 TOLERANCE = {"f64": 1e-12, "f32": 2e-5, "f16": 2e-3, "bf16": 2e-2}
 
