@@ -40,9 +40,7 @@ def same_type_call(builder: Any, name: str, *operands: LLVMValue) -> LLVMValue:
     return intrinsic(builder, f"llvm.{name}.{suffix(type)}", type, list(operands))
 
 
-def fused(
-    builder: Any, target: Target, x: LLVMValue, y: LLVMValue, addend: LLVMValue
-) -> LLVMValue:
+def fused(builder: Any, target: Target, x: LLVMValue, y: LLVMValue, addend: LLVMValue) -> LLVMValue:
     """x*y + addend: rounded once where the target has FMA."""
     if target.has_fma:
         return same_type_call(builder, "fma", x, y, addend)
@@ -176,9 +174,7 @@ def _extremum(
     return builder.select(builder.fcmp_unordered("uno", x, x), x, result)
 
 
-def _binary_float(
-    builder: Any, target: Target, op: str, x: LLVMValue, y: LLVMValue
-) -> LLVMValue:
+def _binary_float(builder: Any, target: Target, op: str, x: LLVMValue, y: LLVMValue) -> LLVMValue:
     match op:
         case "add" | "sub" | "mul" | "div":
             return getattr(builder, f"f{op}")(x, y)
@@ -225,9 +221,7 @@ def is_zero(builder: Any, x: LLVMValue) -> LLVMValue:
     return builder.icmp_unsigned("==", x, constant(x.type, 0))
 
 
-def _floor_division(
-    builder: Any, op: str, dtype: DType, x: LLVMValue, y: LLVMValue
-) -> LLVMValue:
+def _floor_division(builder: Any, op: str, dtype: DType, x: LLVMValue, y: LLVMValue) -> LLVMValue:
     """Integer floordiv or mod for any divisor: 0 gives 0, the lowest over -1 wraps."""
     zero, one = constant(x.type, 0), constant(x.type, 1)
     by_zero = is_zero(builder, y)

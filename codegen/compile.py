@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
+
 from stepwell.codegen.undefined import foreign_symbols
 from stepwell.ir.diagnostics import InternalError
 from stepwell.ir.target import Target

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
+
 from stepwell.codegen.values import (
     I8,
     I32,
@@ -64,9 +65,7 @@ def to_storage(builder: Any, target: Target, value: LLVMValue, dtype: DType) -> 
     return value
 
 
-def cast(
-    builder: Any, target: Target, value: LLVMValue, source: DType, result: DType
-) -> LLVMValue:
+def cast(builder: Any, target: Target, value: LLVMValue, source: DType, result: DType) -> LLVMValue:
     """A register value of one dtype as another; to f16 and bf16 it is rounded."""
     if source == result:
         return value

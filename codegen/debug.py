@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llvmlite import ir
+
 from stepwell.ir.span import Span
 
 

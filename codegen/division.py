@@ -13,6 +13,7 @@ constant, go through f64: floor(x / y) is exact there, as indices are below 2^52
 from __future__ import annotations
 
 from llvmlite import ir
+
 from stepwell.codegen import arithmetic
 from stepwell.codegen.state import Emission, alike, materialise, scalar, spread
 from stepwell.codegen.values import (
@@ -49,9 +50,7 @@ def divided(
     return None
 
 
-def _by_constant(
-    e: Emission, op: str, x: LLVMValue, divisor: int, nonnegative: bool
-) -> LLVMValue:
+def _by_constant(e: Emission, op: str, x: LLVMValue, divisor: int, nonnegative: bool) -> LLVMValue:
     """A scalar divided by a positive constant."""
     number, builder = constant(I64, divisor), e.builder
     if divisor & (divisor - 1) == 0:

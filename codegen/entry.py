@@ -16,14 +16,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
+
 from stepwell.codegen import interface
+from stepwell.codegen.conditions import (
+    at_least_zero,
+    conjunction_of,
+    holds,
+    is_aligned,
+    is_given,
+    magnitude,
+)
 from stepwell.codegen.expressions import dim_value
 from stepwell.codegen.kernel import ArgumentFacts
 from stepwell.codegen.state import Emission, materialise
-from stepwell.codegen.values import I1, I8, I32, I64, POINTER, Linear, LLVMValue, constant
-from stepwell.ir.graph.core import Constraint
-from stepwell.ir.loop.core import ALIGNMENT, Kernel, Program, ProgramBuffer
-from stepwell.ir.size import Atom, Dim, provably_le
+from stepwell.codegen.values import I8, I32, I64, POINTER, Linear, LLVMValue, constant
+from stepwell.ir.loop.core import ALIGNMENT, Check, Kernel, Program, ProgramBuffer, statements
+from stepwell.ir.size import Dim, provably_le
 from stepwell.ir.target import Target
 
 _LARGEST = float(2**62)
@@ -167,15 +175,15 @@ class EntryEmitter:
         self._require(e, self._in_range(e), constant(I32, interface.SIZE_OVERFLOW))
         for constraint in self.program.constraints:
             code = interface.codes(self.program)[constraint.message]
-            self._require(e, _constraint(e, constraint), constant(I32, code))
+            self._require(e, holds(e, constraint), constant(I32, code))
         weights = self._weights(e, weights)
         own = [(weights, interface.weight_layout(self.program)[1]), (workspace, self._workspace)]
         items = [item.buffer.bytes for item in (*inputs, *outputs)]
         given = self._needed(
-            e, [*zip(buffers, items, strict=True), *own], lambda pointer: _given(e, pointer)
+            e, [*zip(buffers, items, strict=True), *own], lambda pointer: is_given(e, pointer)
         )
         self._require(e, given, constant(I32, interface.NULL_POINTER))
-        aligned = self._needed(e, own, lambda pointer: _aligned(e, pointer))
+        aligned = self._needed(e, own, lambda pointer: is_aligned(e, pointer))
         self._require(e, aligned, constant(I32, interface.MISALIGNED))
         places = dict(zip(names, buffers, strict=True)) | self._constants
         self._calls(e, places, weights, workspace)
@@ -201,11 +209,8 @@ class EntryEmitter:
         for item in (*self.program.with_role("input"), *self.program.with_role("output")):
             dims += [dim for dim in item.buffer.shape if not provably_le(0, dim)]
         values = [e.variables[name] for name in self.program.sizes]
-        return _all(e, [_at_least_zero(e, value) for value in values]) if not dims else _all(
-            e,
-            [_at_least_zero(e, value) for value in values]
-            + [_at_least_zero(e, dim_value(e, dim)) for dim in dict.fromkeys(dims)],
-        )
+        values += [dim_value(e, dim) for dim in dict.fromkeys(dims)]
+        return conjunction_of(e, [at_least_zero(e, value) for value in values])
 
     def _in_range(self, e: Emission) -> LLVMValue:
         """No buffer, and no offset, can pass 2^62 bytes: bounded in floating point."""
@@ -213,8 +218,8 @@ class EntryEmitter:
         sizes.append(self._workspace)
         symbolic = [dim for dim in dict.fromkeys(sizes) if not isinstance(dim, int)]
         limit = constant(ir.DoubleType(), _LARGEST)
-        return _all(
-            e, [e.builder.fcmp_ordered("<=", _magnitude(e, dim), limit) for dim in symbolic]
+        return conjunction_of(
+            e, [e.builder.fcmp_ordered("<=", magnitude(e, dim), limit) for dim in symbolic]
         )
 
     def _needed(
@@ -231,7 +236,7 @@ class EntryEmitter:
                 empty = e.builder.icmp_signed("<=", bytes, constant(I64, 0))
                 holds = e.builder.or_(holds, empty)
             conditions.append(holds)
-        return _all(e, conditions)
+        return conjunction_of(e, conditions)
 
     def _calls(
         self, e: Emission, places: dict[str, LLVMValue], weights: LLVMValue, workspace: LLVMValue
@@ -254,8 +259,6 @@ class EntryEmitter:
                 self._require(e, fine, status)
 
     def _can_fail(self, kernel: str) -> bool:
-        from stepwell.ir.loop.core import Check, statements
-
         return any(isinstance(s, Check) for s in statements(self.program.kernel(kernel).body))
 
     def _error_message(self) -> None:
@@ -275,63 +278,3 @@ def _moved(e: Emission, pointer: LLVMValue, bytes: Dim) -> LLVMValue:
     if bytes == 0:
         return pointer
     return e.builder.gep(pointer, [materialise(e, dim_value(e, bytes))], source_etype=I8)
-
-
-def _given(e: Emission, pointer: LLVMValue) -> LLVMValue:
-    return e.builder.icmp_unsigned("!=", pointer, ir.Constant(POINTER, None))
-
-
-def _aligned(e: Emission, pointer: LLVMValue) -> LLVMValue:
-    rest = e.builder.and_(e.builder.ptrtoint(pointer, I64), constant(I64, ALIGNMENT - 1))
-    return e.builder.icmp_unsigned("==", rest, constant(I64, 0))
-
-
-def _all(e: Emission, conditions: Sequence[LLVMValue]) -> LLVMValue:
-    result = constant(I1, True)
-    for condition in conditions:
-        result = e.builder.and_(result, condition)
-    return result
-
-
-def _at_least_zero(e: Emission, value: Any) -> LLVMValue:
-    return e.builder.icmp_signed(">=", materialise(e, value), constant(I64, 0))
-
-
-def _constraint(e: Emission, constraint: Constraint) -> LLVMValue:
-    left, right = (materialise(e, dim_value(e, d)) for d in (constraint.left, constraint.right))
-    if constraint.relation == "%":  # right divides left; 0 divides only 0
-        is_zero = e.builder.icmp_signed("==", right, constant(I64, 0))
-        divisor = e.builder.select(is_zero, constant(I64, 1), right)
-        rest = e.builder.select(is_zero, left, e.builder.srem(left, divisor))
-        return e.builder.icmp_signed("==", rest, constant(I64, 0))
-    return e.builder.icmp_signed(constraint.relation, left, right)
-
-
-def _magnitude(e: Emission, dim: Dim) -> LLVMValue:
-    """An upper bound, in floating point, on every number met while `dim` is computed."""
-    real = ir.DoubleType()
-    if isinstance(dim, int):
-        return constant(real, float(abs(dim)))
-    total = constant(real, 0.0)
-    for monomial, coefficient in dim.terms:
-        term = constant(real, float(abs(coefficient)))
-        for atom in monomial:
-            factor = _atom_magnitude(e, atom)
-            # A factor below 1 must not hide a large product of the others.
-            one = constant(real, 1.0)
-            factor = e.builder.select(e.builder.fcmp_ordered("<", factor, one), one, factor)
-            term = e.builder.fmul(term, factor)
-        total = e.builder.fadd(total, term)
-    return total
-
-
-def _atom_magnitude(e: Emission, atom: Atom) -> LLVMValue:
-    if atom.function == "symbol":
-        value = materialise(e, e.variables[atom.name])
-        return e.builder.sitofp(value, ir.DoubleType())
-    left, right = _magnitude(e, atom.left), _magnitude(e, atom.right)
-    if atom.function == "floordiv" and isinstance(atom.right, int):
-        return e.builder.fmul(left, constant(ir.DoubleType(), 1.0 / abs(atom.right)))
-    if atom.function == "mod" and isinstance(atom.right, int):
-        return right
-    return e.builder.fadd(left, right)

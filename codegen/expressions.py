@@ -12,6 +12,7 @@ result does not depend on what LLVM finds.
 from __future__ import annotations
 
 from stepwell.codegen import arithmetic, conversions, division, memory
+from stepwell.codegen.comparison import compare
 from stepwell.codegen.registers import combined
 from stepwell.codegen.state import (
     CodegenError,
@@ -20,13 +21,10 @@ from stepwell.codegen.state import (
     alike,
     materialise,
     product,
-    scalar,
     scale,
-    spread,
 )
 from stepwell.codegen.values import (
     I32,
-    I64,
     Linear,
     LLVMValue,
     Value,
@@ -34,8 +32,8 @@ from stepwell.codegen.values import (
     constant_number,
     element_type,
     lanes_of,
-    numbers,
 )
+
 from stepwell.ir.dtypes import BOOL, I64 as INDEX  # isort: skip
 from stepwell.ir.scalar import (
     COMBINE,
@@ -128,19 +126,17 @@ def _load(e: Emission, expr: Load) -> LLVMValue:
 
 def _load_register(e: Emission, expr: Load) -> LLVMValue:
     array = e.registers[expr.buffer]
-    *leading, last = register_subscripts(e, expr.buffer, expr.indices) or [None]
-    if array.lanes is None or last is None:
-        whole = [p for p in [*leading, last] if p is not None]
-        return array.values[array.position(whole)]
-    row = array.values[array.position([p for p in leading if p is not None])]
-    return row if last < 0 else e.builder.extract_element(row, constant(I32, last))
+    places = register_subscripts(e, expr.buffer, expr.indices)
+    if array.lanes is None:
+        return array.values[array.position(places)]
+    row = array.values[array.position(places[:-1])]
+    last = places[-1]
+    return row if last == -1 else e.builder.extract_element(row, constant(I32, last))
 
 
-def register_subscripts(
-    e: Emission, name: str, indices: tuple[Expr, ...]
-) -> list[int | None]:
+def register_subscripts(e: Emission, name: str, indices: tuple[Expr, ...]) -> list[int]:
     """The subscripts of a register array as numbers; -1 for the vector loop's index."""
-    places: list[int | None] = []
+    places: list[int] = []
     for index in indices:
         value = evaluate(e, index)
         if isinstance(value, Linear) and value.is_constant:
@@ -231,7 +227,7 @@ def _linear(e: Emission, expr: Binary, x: Linear, y: Linear) -> Value | None:
         case "mul":
             return product(e, x, y)
         case op if op in COMPARISONS:
-            return _compare(e, op, x, y)
+            return compare(e, op, x, y)
     if x.is_constant and y.is_constant:
         return _folded(expr.op, x.constant, y.constant)
     return None
@@ -262,66 +258,6 @@ def is_nonnegative(e: Emission, expr: Expr) -> bool:
         case Binary(op="max", x=x, y=y):
             return is_nonnegative(e, x) or is_nonnegative(e, y)
     return False
-
-
-def _compare(e: Emission, op: str, x: Linear, y: Linear) -> LLVMValue | None:
-    """A comparison of index values. With lanes one apart, of 32-bit lane numbers with a bound."""
-    difference = add(e, x, scale(e, y, -1))
-    if difference.is_constant:
-        return constant(element_type(BOOL), _holds(op, difference.constant))
-    if difference.step == 0:
-        left, right = scalar(e, Linear(x.base, x.constant)), scalar(e, Linear(y.base, y.constant))
-        if x.step == 0:
-            return arithmetic.binary(e.builder, e.target, op, INDEX, left, right)
-        zero = constant(I64, 0)
-        return arithmetic.binary(e.builder, e.target, op, INDEX, scalar(e, difference), zero)
-    if abs(difference.step) != 1 or e.lanes is None:
-        return None
-    # base + step*lane OP 0   ⇔   lane OP -base (step 1), or base OP lane (step -1)
-    if difference.step == 1:
-        bound = scale(e, Linear(difference.base, difference.constant), -1)
-        low, high = _bounds(op, e.lanes)
-    else:
-        bound = Linear(difference.base, difference.constant)
-        op = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}.get(op, op)
-        low, high = _bounds(op, e.lanes)
-    narrow = _clamped(e, bound, low, high)
-    lanes = numbers(I32, list(range(e.lanes)))
-    wide = spread(e, narrow, e.lanes)
-    signs = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
-    return e.builder.icmp_signed(signs[op], lanes, wide)
-
-
-def _holds(op: str, difference: int) -> bool:
-    match op:
-        case "eq":
-            return difference == 0
-        case "ne":
-            return difference != 0
-        case "lt":
-            return difference < 0
-        case "le":
-            return difference <= 0
-        case "gt":
-            return difference > 0
-        case _:
-            return difference >= 0
-
-
-def _bounds(op: str, lanes: int) -> tuple[int, int]:
-    """Beyond these, a bound on lane numbers makes no difference."""
-    return (0, lanes) if op in ("lt", "ge") else (-1, lanes)
-
-
-def _clamped(e: Emission, bound: Linear, low: int, high: int) -> LLVMValue:
-    """The bound within [low, high], as i32."""
-    if bound.base is None:
-        return constant(I32, max(low, min(high, bound.constant)))
-    value, least, most = scalar(e, bound), constant(I64, low), constant(I64, high)
-    builder = e.builder
-    value = builder.select(builder.icmp_signed("<", value, least), least, value)
-    value = builder.select(builder.icmp_signed(">", value, most), most, value)
-    return builder.trunc(value, I32)
 
 
 def _select(e: Emission, expr: Select) -> Value:

@@ -60,7 +60,7 @@ def _declarations(program: Program) -> str:
         [
             _run_comment(program),
             f"int32_t {name}_run({_arguments(program)});\n",
-            "/* Bytes of workspace that the run function needs, or -1 where it refuses the sizes. */",
+            "/* Bytes of workspace that the run function needs; -1 where the sizes are refused. */",
             f"int64_t {name}_workspace_size({sizes});\n",
             _weights_comment(program),
             f"int64_t {name}_weights_size(void);\n",

@@ -64,16 +64,15 @@ def weight_layout(program: Program) -> tuple[dict[str, int], int]:
 def identifier(name: str) -> str:
     """A C identifier like the name."""
     word = re.sub(r"[^A-Za-z0-9_]", "_", name)
-    return f"_{word}" if not word or word[0].isdigit() or word in _C_WORDS else word
+    return f"_{word}" if not word or word[0].isdigit() or word in _C_WORDS.split() else word
 
 
-_C_WORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if "
-    "inline int long register restrict return short signed sizeof static struct switch typedef "
-    "union unsigned void volatile while bool true false nullptr class new delete this template "
-    "typename namespace using operator private public protected virtual try catch throw friend "
-    "main".split()
-)
+_C_WORDS = """
+auto break case char const continue default do double else enum extern float for goto if inline
+int long register restrict return short signed sizeof static struct switch typedef union
+unsigned void volatile while bool true false nullptr class new delete this template typename
+namespace using operator private public protected virtual try catch throw friend main
+"""
 
 
 def argument_names(program: Program) -> dict[str, str]:

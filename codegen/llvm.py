@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
+
 from stepwell.codegen import interface
 from stepwell.codegen.debug import DebugInfo
 from stepwell.codegen.description import description

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
+
 from stepwell.codegen.conversions import from_storage, to_storage
 from stepwell.codegen.state import (
     Emission,
@@ -46,9 +47,7 @@ from stepwell.ir.size import product as dim_product
 _ZEROS = "stepwell_zeros"  # read in place of what a guard excludes
 
 
-def load(
-    e: Emission, buffer: MemoryBuffer, offset: Value, guard: LLVMValue | None
-) -> LLVMValue:
+def load(e: Emission, buffer: MemoryBuffer, offset: Value, guard: LLVMValue | None) -> LLVMValue:
     """The element(s) at an element offset; 0 where not `guard`, unread where masked out."""
     dtype = buffer.buffer.dtype
     raw = _load_raw(e, buffer, offset, guard)
@@ -106,9 +105,7 @@ def _load_uniform(
     return e.builder.select(guard, wide, constant(wide.type, 0))
 
 
-def _load_strided(
-    e: Emission, buffer: MemoryBuffer, offset: Linear, type: LLVMType
-) -> LLVMValue:
+def _load_strided(e: Emission, buffer: MemoryBuffer, offset: Linear, type: LLVMType) -> LLVMValue:
     """Every second element (two loads that stay inside, and a shuffle), or backwards."""
     lanes, align = type.count, buffer.buffer.dtype.bytes
     if offset.step == -1:
@@ -213,9 +210,7 @@ def _addresses(e: Emission, buffer: MemoryBuffer, offset: Value) -> LLVMValue:
     return addresses
 
 
-def _guarded(
-    e: Emission, address: LLVMValue, condition: LLVMValue | None, bytes: int
-) -> LLVMValue:
+def _guarded(e: Emission, address: LLVMValue, condition: LLVMValue | None, bytes: int) -> LLVMValue:
     """The address where the scalar condition holds, else that of zeros."""
     if condition is None:
         return address

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from stepwell.codegen import interface
 from stepwell.codegen.archive import Member, archive_bytes
 from stepwell.codegen.compile import defined_symbols, object_bytes

@@ -15,7 +15,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
-from stepwell.codegen.values import I32, LLVMType, LLVMValue, element_type, numbers, undefined, with_lanes
+
+from stepwell.codegen.values import (
+    I32,
+    LLVMType,
+    LLVMValue,
+    element_type,
+    numbers,
+    undefined,
+    with_lanes,
+)
 from stepwell.ir.loop.core import Buffer
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
+
 from stepwell.ir.dtypes import DType
 
 LLVMType = Any  # llvmlite carries no type annotations

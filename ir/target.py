@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 import llvmlite.binding as llvm
+
 from stepwell.ir.dtypes import DType
 
 
@@ -91,7 +92,8 @@ def named(name: str) -> Target:
     system = "-".join(str(llvm.get_default_triple()).split("-")[1:]) or "unknown-linux-gnu"
     if name in _ARM:
         cpu = "generic" if name == "aarch64" else name
-        triple, features = f"aarch64-{system}", ("neon", "fp-armv8")
+        triple = f"aarch64-{system}"
+        features: tuple[str, ...] = ("neon", "fp-armv8")
     elif name in _LEVELS or name in _CPUS:
         cpu, triple = name, f"x86_64-{system}"
         features = _LEVELS[name if name in _LEVELS else _CPUS[name]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 
 import numpy as np
+
 from stepwell.codegen.jit import NativeProgram
 from stepwell.codegen.objects import pack_weights
 from stepwell.ir.dtypes import F32, I64
@@ -152,6 +153,19 @@ def machines() -> list[Target]:
 
 
 __all__ = [
-    "add", "call", "expr", "from_dim", "load", "loop", "mul", "one_kernel", "op", "register",
-    "interpreted", "kernel_program", "machines", "run", "workspace",
+    "add",
+    "call",
+    "expr",
+    "from_dim",
+    "interpreted",
+    "kernel_program",
+    "load",
+    "loop",
+    "machines",
+    "mul",
+    "one_kernel",
+    "op",
+    "register",
+    "run",
+    "workspace",
 ]  # fmt: skip

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
+from dataclasses import replace
 
 import ml_dtypes
 import numpy as np
 import pytest
 from loop_build import add, load, loop, mul, one_kernel, op
+
 from stepwell.codegen import link
 from stepwell.codegen.jit import NativeProgram, library_descriptions, library_models
 from stepwell.codegen.objects import build, pack_weights
@@ -97,7 +100,7 @@ def test_shared_object_needs_only_libc_and_exports_only_the_interface(tmp_path, 
     needed = set(re.findall(r"(\S+) =>", sh("ldd", "libscale.so", cwd=tmp_path)))
     assert needed <= {"libc.so.6", "linux-vdso.so.1"}
     defined = re.findall(r" [TWDBR] (\S+)", sh("nm", "-D", "libscale.so", cwd=tmp_path))
-    functions = "run workspace_size weights_size weights error_message description".split()
+    functions = ["run", "workspace_size", "weights_size", "weights", "error_message", "description"]
     assert sorted(defined) == sorted([f"scale_{f}" for f in functions] + ["stepwell_models"])
 
 
@@ -142,8 +145,6 @@ def test_library_describes_itself_and_runs_from_python(tmp_path, weights):
 
 
 def one_kernel_with(program, constraint):
-    from dataclasses import replace
-
     return replace(program, constraints=(constraint,))
 
 
@@ -183,8 +184,6 @@ def test_cc_is_respected(tmp_path, monkeypatch):
 
 
 def test_large_weights_embed_in_seconds(tmp_path):
-    import time
-
     w = Buffer("w", F32, (25_000_000,))
     z = Buffer("z", F32, (N,))
     body = loop("serial", "i", N, Store("z", (load(w, "i").indices[0],), load(w, "i")))

@@ -9,6 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from loop_build import call, workspace
+
 from stepwell.codegen import interface
 from stepwell.codegen.compile import assembly, object_bytes
 from stepwell.codegen.jit import NativeProgram, compile_object
@@ -16,8 +17,10 @@ from stepwell.codegen.llvm import Part, llvm_text
 from stepwell.codegen.objects import pack_weights
 from stepwell.codegen.state import CodegenError
 from stepwell.ir.diagnostics import InternalError
+from stepwell.ir.loop.core import Call, Program, ProgramBuffer
 from stepwell.ir.loop.interpreter import interpret_program
 from stepwell.ir.loop.parser import parse_loops
+from stepwell.ir.size import symbol
 from stepwell.ir.target import UnknownTarget, host, named
 
 TWO_STEPS = """
@@ -39,7 +42,8 @@ program two[N] {
   call rows[N](t, h, b.v, y, z) scratch (48*N + 63) // 64 * 64   @m:4:3-8
 }
 
-kernel scale[N](x: f32[N, 12] in, w: f32[12] in, c: f32[2] in, y: f32[N, 12] out) pointwise {   @m:2:3-8
+kernel scale[N](x: f32[N, 12] in, w: f32[12] in, c: f32[2] in, y: f32[N, 12] out)
+    pointwise {   @m:2:3-8
   for i in 0..N {   @m:2:3-8
     for j in 0..12 {
       y[i, j] = x[i, j] * w[j] + c[j % 2]   @m:2:10-14
@@ -218,9 +222,6 @@ def test_refused_programs_do_not_reach_llvm():
 
 
 def emit(kernel):
-    from stepwell.ir.loop.core import Call, Program, ProgramBuffer
-    from stepwell.ir.size import symbol
-
     items = tuple(ProgramBuffer(p.buffer, "output") for p in kernel.parameters)
     names = tuple(item.buffer.name for item in items)
     sizes = tuple(symbol(s) for s in kernel.sizes)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from loop_build import interpreted, kernel_program, machines, run
+from loop_build import call, interpreted, kernel_program, machines, run
+
+from stepwell.codegen.jit import NativeProgram
 
 MACHINES = {target.name: target for target in machines()}
 NAMES = list(MACHINES)
@@ -302,9 +304,6 @@ def test_lanes_divide(target):
 
 @pytest.mark.parametrize("target", NAMES)
 def test_checks_report(target):
-    from loop_build import call
-    from stepwell.codegen.jit import NativeProgram
-
     text = """
     kernel gather[N](x: f32[N] in, i: i64[8] in, out: f32[8] out) pointwise {
       for l in 0..8 vector {

@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from loop_build import interpreted, kernel_program, machines, run
+
 from stepwell.codegen.compile import assembly, object_bytes, optimised_text, parsed
 from stepwell.codegen.llvm import llvm_text
 from stepwell.codegen.undefined import foreign_symbols
