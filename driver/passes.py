@@ -1,70 +1,85 @@
 """Running passes: timed, traced, and checked where that is asked for.
 
-In: IR and the notation of `--passes`. Out: IR. A pass that raises, or that changes the meaning of
-what it is given, is a bug in Stepwell: InternalError, with the IR before it as reproducer.
+In: IR and the notation of `--passes`. Out: IR. A pass of the pipeline that fails, or that changes
+the meaning of what it is given, is a bug in Stepwell: InternalError, with the IR before it as
+reproducer.
 """
 
 from __future__ import annotations
 
-import re
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from stepwell.debug import Trace
-from stepwell.ir.diagnostics import InternalError, StepwellError
+from stepwell.ir.diagnostics import InputError, InternalError, PassError
 from stepwell.ir_texts import read_ir, text_of, verify
-from stepwell.pipeline import Step
+from stepwell.pipeline import Step, pipeline
 from stepwell.source import Source
 
-
-def _registry() -> dict[str, Any]:
-    from stepwell.lowering import canonicalize, cse, dce, decompose, fold, fuse, plan_memory
-    from stepwell.lowering import schedule, share_kernels
-
-    found = [canonicalize.Canonicalize, cse.Cse, dce.Dce, decompose.Decompose, fold.Fold]
-    found += [fuse.Fuse, plan_memory.PlanMemory, schedule.Schedule, share_kernels.ShareKernels]
-    return {item.name: item for item in found}
+if TYPE_CHECKING:
+    from stepwell.ir.passes import Pass
 
 
-def _parse(text: str) -> list[Any]:
-    passes = []
-    for name, options in re.findall(r"(\w+)(?:\{([^}]*)\})?", text):
-        pairs = re.findall(r"(\w+)=\"?([^\",]+)\"?", options)
-        values = {k: True if v == "true" else int(v) if v.isdigit() else v for k, v in pairs}
-        passes.append(_registry()[name](**values))
-    return passes
+def parse(text: str) -> tuple[Pass, ...]:
+    """The passes that a text names. UserError with a span in the text."""
+    from stepwell.ir.passes import parse_pipeline
+    from stepwell.lowering import passes  # noqa: F401  registers them
+
+    return parse_pipeline(text)
+
+
+def known_passes() -> list[tuple[str, str, str]]:
+    """(name, "graph" or "loops", what it does) of every pass."""
+    from stepwell.lowering.passes import GRAPH_PASSES, LOOP_PASSES
+
+    return [
+        (cls.name, kind, (cls.__doc__ or "").strip().split("\n")[0])
+        for kind, classes in (("graph", GRAPH_PASSES), ("loops", LOOP_PASSES))
+        for cls in classes
+    ]
 
 
 def run_steps(steps: tuple[Step, ...], ir: Any, trace: Trace, checking: bool) -> Any:
-    """The IR after every step."""
-    for step in steps:
-        for item in _parse(step.passes):
-            ir = _run(item, ir, trace, checking)
+    """The IR after every step of the pipeline."""
+    from stepwell.ir.passes import format_pass
+
+    for item in parse(pipeline(steps)):
+        before = ir
+        try:
+            ir = _run([item], ir, trace, checking)
+        except PassError as error:
+            message = f"the pass {item.name} failed: {error}"
+            raise InternalError(message, text_of(before), format_pass(item)) from error
     return ir
 
 
-def _run(item: Any, before: Any, trace: Trace, checking: bool) -> Any:
-    start = time.perf_counter()
-    try:
-        after = item.run(before)
-    except StepwellError:
-        raise
-    except Exception as error:
-        raise InternalError(
-            f"{item.name}: {type(error).__name__}: {error}", text_of(before), item.name
-        ) from error
-    seconds = time.perf_counter() - start
-    changed = None
-    if after is not before:
-        changed = text_of(after) if trace.wants_text else ""
-    trace.ran(item.name, seconds, changed)
-    return after
+def _run(items: Sequence[Pass], ir: Any, trace: Trace, checking: bool) -> Any:
+    from stepwell.ir.passes import run_pipeline
+
+    started = time.perf_counter()
+
+    def observe(item: Pass, before: Any, after: Any) -> None:
+        nonlocal started
+        seconds = time.perf_counter() - started
+        changed = None
+        if after is not before:
+            changed = text_of(after) if trace.wants_text else ""
+        trace.ran(item.name, seconds, changed)
+        started = time.perf_counter()
+
+    return run_pipeline(ir, items, checking, observe)
 
 
 def apply_passes(source: Source, passes: str, trace: Trace, checking: bool) -> str:
-    """`stepwell opt`: an IR text after the named passes."""
+    """`stepwell opt`: a text after the named passes. InputError where one is for the other IR."""
+    items = parse(passes)
     ir = read_ir(source)
-    for item in _parse(passes):
-        ir = _run(item, ir, trace, checking)
+    kinds = {name: kind for name, kind, _ in known_passes()}
+    for item in items:
+        kind = kinds[item.name]
+        if kind != source.kind:
+            raise InputError(f"{item.name} works on {kind}, but {source.file} holds {source.kind}")
+    ir = _run(items, ir, trace, checking)
     verify(ir)
     return text_of(ir)

@@ -4,7 +4,7 @@
         → llvm → llvm-opt → asm → obj
 
 In: nothing. Out: the lists that `stepwell.compilation` walks, in the notation of `stepwell opt
---passes`. An option in parentheses is written as on the command line.
+--passes`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,13 @@ from types import ModuleType
 from stepwell import terminal
 from stepwell.cli import build, cache, check, doctor, emit, explain, inspect, opt, run
 from stepwell.cli.arguments import CommandError
-from stepwell.ir.diagnostics import InputError, UserError, VerifyError
+from stepwell.ir.diagnostics import (
+    InputError,
+    InternalError,
+    StepwellError,
+    UserError,
+    VerifyError,
+)
 from stepwell.reproducer import write_reproducer
 
 COMMANDS: dict[str, ModuleType] = {
@@ -115,7 +121,7 @@ def report(error: Exception, as_json: bool = False) -> int:
                 print(json.dumps([item.as_json() for item in error.diagnostics], indent=2))
             else:
                 terminal.print_diagnostics(error)
-            return 1
+            return 2 if error.diagnostics[0].span.file == "<passes>" else 1
         case VerifyError():
             terminal.print_error(str(error))
             return 1
@@ -128,6 +134,9 @@ def report(error: Exception, as_json: bool = False) -> int:
         case MemoryError():
             terminal.print_error(f"out of memory: {error}".rstrip(": "))
             return 1
+        case StepwellError() if not isinstance(error, InternalError):  # there is no linker
+            terminal.print_error(str(error))
+            return 2
     terminal.print_error(write_reproducer(error))
     return 3
 

@@ -64,6 +64,9 @@ def run(args: argparse.Namespace) -> int:
         for program in programs
         if program.with_role("parameter")
     }
+    if trace.needs_everything:
+        for compilation in compilations:
+            _ = compilation.object_code
     for path in build(programs, target, output, weights, args.embed):
         print(path)
     return 0

@@ -13,9 +13,9 @@ from stepwell.cli.arguments import (
     add_model,
 )
 from stepwell.compilation import Compilation, Options
-from stepwell.pipeline import STAGES
 from stepwell.debug import Trace
 from stepwell.files import write_file
+from stepwell.pipeline import STAGES
 from stepwell.source import read_source
 from stepwell.terminal import print_text
 
@@ -43,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     options = Options(args.model, args.target_cpu, args.fast_math, args.check_each_pass)
     compilation = Compilation(read_source(args.file), options, Trace.start(args.dump))
     content = compilation.stage(args.stage, args.kernel)
+    if args.dump:
+        _ = compilation.object_code  # every stage, those below the one asked for too
     if args.output:
         text = content if isinstance(content, bytes) else content.rstrip("\n") + "\n"
         write_file(args.output, text)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 
 from stepwell.cli.arguments import CommandError, add_json
-from stepwell.passes import apply_passes
 from stepwell.debug import Trace
 from stepwell.files import write_file
+from stepwell.passes import apply_passes, known_passes
+from stepwell.report import table
 from stepwell.source import read_source
 from stepwell.terminal import print_text
 
@@ -21,8 +22,10 @@ stepwell opt mlp.graph --passes 'canonicalize,cse,fuse'"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="IR text")
-    parser.add_argument("--passes", default="", metavar="P", help="names, options in parentheses")
+    parser.add_argument("file", metavar="FILE", nargs="?", help="IR text")
+    parser.add_argument(
+        "--passes", default="", metavar="P", help="names, with options as in fuse{x=1}"
+    )
     parser.add_argument("--check-each-pass", action="store_true", help="compare before and after")
     parser.add_argument("--output", "-o", metavar="F", help="write here, not to stdout")
     parser.add_argument("--list", action="store_true", help="print the passes there are")
@@ -30,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.list:
+        print(table([("pass", "on", "what it does"), *known_passes()]))
+        return 0
+    if args.file is None:
+        raise CommandError("which file? `stepwell opt --list` prints the passes")
     source = read_source(args.file)
     if source.kind == "well":
         raise CommandError(

@@ -21,8 +21,8 @@ from stepwell.cli.arguments import (
     add_weights,
     read_inputs,
 )
-from stepwell.compilation import Compilation, Options
 from stepwell.comparison import check
+from stepwell.compilation import Compilation, Options
 from stepwell.debug import Trace
 from stepwell.files import write_file
 from stepwell.model import Model

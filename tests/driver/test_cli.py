@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -372,8 +373,7 @@ def test_interrupted(files: Path) -> None:
 
 
 def test_colours_on_a_terminal_only(files: Path) -> None:
-    """`script` gives the command a terminal of its own."""
-    import pty
+    """The command gets a terminal of its own."""
 
     def shown(arguments: list[str], environment: dict[str, str]) -> bytes:
         parent, child = pty.openpty()
@@ -403,9 +403,7 @@ def test_colours_on_a_terminal_only(files: Path) -> None:
     assert b"an object is binary" in shown(["emit", "net.well", "--stage", "obj"], bright)
 
 
-def test_a_bug_is_said_to_be_one(
-    run: Run, files: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bug_is_said_to_be_one(run: Run, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reproducer holds the IR; `opt` on it with the same pass fails again."""
 
     def broken(self: object, graph: object) -> object:
@@ -414,7 +412,7 @@ def test_a_bug_is_said_to_be_one(
     monkeypatch.setattr("stepwell.lowering.cse.Cse.run", broken)
     done = run("emit", "net.well", "--stage", "loops")
     assert done.code == 3
-    assert "a bug in Stepwell: cse: ZeroDivisionError: inside a pass" in done.err
+    assert "a bug in Stepwell: the pass cse raised ZeroDivisionError: inside a pass" in done.err
     assert "Traceback" not in done.err
     (path,) = files.glob("stepwell-bug-*")
     assert f"stepwell opt {path.name} --passes 'cse'" in done.err

@@ -1,0 +1,339 @@
+"""The Python API: compile, call, look, load."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+
+import stepwell as sw
+from stepwell.cli import main
+from stepwell.pipeline import STAGES
+
+NET = """\
+model net(x: f32[N, 4]) -> f32[N, 3] {
+    param w: f32[4, 3] = glorot_uniform
+    param b: f32[3] = zeros
+    relu(x @ w + b)
+}
+"""
+WEIGHTS = {"w": np.ones((4, 3), np.float32), "b": np.array([0, 1, -100], np.float32)}
+X = np.arange(8, dtype=np.float32).reshape(2, 4)
+WANTED = [[6, 7, 0], [22, 23, 0]]
+
+
+@pytest.fixture(scope="module")
+def net() -> sw.Model:
+    return sw.compile(NET, weights=WEIGHTS)
+
+
+def test_a_source_a_path_a_string(tmp_path: Path) -> None:
+    (tmp_path / "net.well").write_text(NET)
+    for source in (NET, tmp_path / "net.well", str(tmp_path / "net.well")):
+        np.testing.assert_array_equal(sw.compile(source, weights=WEIGHTS)(X), WANTED)
+
+
+def test_ir_is_a_source_too(net: sw.Model) -> None:
+    for stage in ("graph", "graph-opt", "loops", "loops-opt"):
+        again = sw.compile(net.stage(stage), weights=WEIGHTS)
+        np.testing.assert_array_equal(again(X), WANTED)
+        assert str(again.signature) == str(net.signature)
+
+
+def test_call(net: sw.Model) -> None:
+    np.testing.assert_array_equal(net(X), WANTED)
+    np.testing.assert_array_equal(net(x=X), WANTED)
+    np.testing.assert_array_equal(net(torch.from_numpy(X)), WANTED)
+    np.testing.assert_array_equal(net(np.asfortranarray(X)), WANTED)
+    np.testing.assert_array_equal(net(np.repeat(X, 2, axis=1)[:, ::2]), WANTED)
+    assert net(X[:0]).shape == (0, 3)
+    for n in (1, 2, 7, 64, 1000):
+        assert net(np.ones((n, 4), "f")).shape == (n, 3)
+    frozen = X.copy()
+    frozen.flags.writeable = False
+    np.testing.assert_array_equal(net(frozen), WANTED)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "message"),
+    [
+        ((), {}, "no value for input `x: f32\\[N, 4\\]`"),
+        ((X, X), {}, "net takes 1 input \\(`x`\\), not 2"),
+        ((X,), {"x": X}, "`x` is given twice"),
+        ((), {"y": X}, "net has no input `y`; there are `x`"),
+        ((), {"xx": X}, "did you mean `x`"),
+        ((X.astype("f8"),), {}, "input `x`: is f64, but the model wants f32"),
+        ((X[0],), {}, "input `x` is f32\\[4\\], but the model wants f32\\[N, 4\\]: 1 axes, not 2"),
+        ((X.T,), {}, "axis 1 is 2, not 4"),
+        (("text",), {}, "input `x`: is a str"),
+    ],
+)
+def test_what_does_not_fit(net: sw.Model, args: tuple, kwargs: dict, message: str) -> None:
+    with pytest.raises(sw.InputError, match=message):
+        net(*args, **kwargs)
+
+
+def test_sizes_that_disagree() -> None:
+    add = sw.compile("model add(x: f32[N, K], y: f32[K, 2*N]) -> f32[N] { sum(x, axis: 1) }")
+    assert add(np.ones((3, 5), "f"), np.ones((5, 6), "f")).shape == (3,)
+    with pytest.raises(sw.InputError, match=r"axis 0 is 4, not 5 \(K = 5 from axis 1 of `x`\)"):
+        add(np.ones((3, 5), "f"), np.ones((4, 6), "f"))
+    with pytest.raises(sw.InputError, match=r"axis 1 is 7, not 6 \(N = 3 from axis 0 of `x`\)"):
+        add(np.ones((3, 5), "f"), np.ones((5, 7), "f"))
+
+
+def test_sizes_are_solved() -> None:
+    half = sw.compile("model half(x: f32[2*H + 1]) -> f32[H] { x[0:H] }")
+    assert half(np.ones(9, "f")).shape == (4,)
+    with pytest.raises(sw.InputError, match="axis 0 is 8"):
+        half(np.ones(8, "f"))
+    with pytest.raises(sw.InputError, match="x"):
+        half(np.ones(0, "f"))
+
+
+def test_a_rule_on_sizes_is_checked() -> None:
+    text = "model heads(x: f32[N, D]) -> f32[N, 4, D/4] { reshape(x, [N, 4, D/4]) }"
+    heads = sw.compile(text)
+    assert heads(np.ones((2, 8), "f")).shape == (2, 4, 2)
+    with pytest.raises(sw.InputError, match="D"):
+        heads(np.ones((2, 9), "f"))
+
+
+def test_scalars_and_several_outputs() -> None:
+    both = sw.compile(
+        "model both(x: f32[N], a: f32) -> (scaled: f32[N], total: f32) { (a * x, sum(x)) }"
+    )
+    result = both(np.arange(4, dtype="f"), 2.0)
+    np.testing.assert_array_equal(result.scaled, [0, 2, 4, 6])
+    assert result.total == 6
+    assert result[1].shape == ()
+    scaled, total = both(x=np.ones(3, "f"), a=np.float32(1.5))
+    assert (scaled == 1.5).all()
+    assert total == 3
+
+
+def test_bfloat16() -> None:
+    twice = sw.compile("model twice(x: bf16[N]) -> bf16[N] { x + x }")
+    result = twice(np.ones(5, ml_dtypes.bfloat16))
+    assert result.dtype == ml_dtypes.bfloat16
+    np.testing.assert_array_equal(twice(torch.ones(5).bfloat16()), result)
+
+
+def test_parameters(net: sw.Model) -> None:
+    own = sw.compile(NET, weights=WEIGHTS)
+    assert list(own.parameters) == ["w", "b"]
+    assert "w" in own.parameters
+    assert own.parameters["w"].ctypes.data % 64 == 0
+    with pytest.raises(KeyError, match="no parameter `ww`; did you mean `w`"):
+        own.parameters["ww"]
+    own.parameters["b"][:] = 0
+    np.testing.assert_array_equal(own(X), [[6, 6, 6], [22, 22, 22]])
+    np.testing.assert_array_equal(net(X), WANTED)
+    assert "w: f32[4, 3]" in repr(own.parameters)
+
+
+def test_seeds() -> None:
+    first = sw.compile(NET, seed=1).parameters["w"]
+    np.testing.assert_array_equal(first, sw.compile(NET, seed=1).parameters["w"])
+    assert not np.array_equal(first, sw.compile(NET, seed=2).parameters["w"])
+    limit = (6 / 7) ** 0.5
+    assert 0 < abs(first).max() <= limit
+
+
+def test_weights_that_do_not_fit() -> None:
+    with pytest.raises(sw.InputError, match=r"`b` is f32\[4\], the model wants f32\[3\]"):
+        sw.compile(NET, weights=WEIGHTS | {"b": np.zeros(4, "f")})
+    with pytest.raises(sw.InputError, match=r"missing: `b` f32\[3\]; did you mean `bb`"):
+        sw.compile(NET, weights={"w": WEIGHTS["w"], "bb": WEIGHTS["b"]})
+
+
+def test_looking_at_a_model(net: sw.Model) -> None:
+    assert str(net.signature) == "net[N](x: f32[N, 4]) -> (out: f32[N, 3])"
+    assert repr(net) == f"<model {net.signature}>"
+    for stage in STAGES:
+        assert net.stage(stage)
+    assert net.stage("obj").startswith(b"\x7fELF")
+    with pytest.raises(sw.InputError, match="no stage `graphs`; did you mean `graph`"):
+        net.stage("graphs")
+    (kernel,) = net.kernels
+    assert kernel.name == "matmul_add_relu"
+    assert {"contract", "add", "max"} <= set(kernel.ops)
+    assert "matmul_add_relu" in str(net.kernels)
+    memory = net.memory.at(N=10)
+    assert 0 <= memory.planned <= memory.naive
+    assert memory.weights == 128
+    assert "workspace" in str(net.memory)
+
+
+def test_memory_is_reused() -> None:
+    text = """
+        model chain(x: f32[N, 64], w: f32[64, 64]) -> f32[N, 64] {
+            let y = x
+            repeat 8 { y = relu(y @ w) }
+            y
+        }"""
+    memory = sw.compile(text).memory.at(N=100)
+    assert memory.planned < memory.naive
+
+
+def test_mistakes_in_a_program() -> None:
+    with pytest.raises(sw.UserError, match=r"SW0203.*\n.*<source>:1"):
+        sw.compile("model m(x: f32[N, 4], w: f32[5, 3]) -> f32[N, 3] { x @ w }")
+    with pytest.raises(sw.InputError, match=r"no file none\.well"):
+        sw.compile("none.well")
+    with pytest.raises(sw.InputError, match="declares no model"):
+        sw.compile("fn f(x: f32) -> f32 { x }")
+    with pytest.raises(sw.InputError, match="threads"):
+        sw.compile(NET, threads=0)
+
+
+def test_options() -> None:
+    for options in ({"check_each_pass": True}, {"fast_math": True}, {"cache": False}):
+        np.testing.assert_array_equal(sw.compile(NET, weights=WEIGHTS, **options)(X), WANTED)
+    assert ".text" in sw.compile(NET, target_cpu="x86-64").stage("asm")
+
+
+def test_many_threads(net: sw.Model) -> None:
+    """Each with its own workspace, sizes changing."""
+    heavy = sw.compile(
+        "model heavy(x: f32[N, 64]) -> f32[N, 64] { let y = x\n repeat 4 { y = softmax(y @ transpose(x, [1, 0]) @ x) }\n y }"  # noqa: E501
+    )
+    inputs = [np.random.default_rng(n).random((n, 64), np.float32) for n in range(1, 40)]
+    expected = [heavy(x) for x in inputs]
+    wrong: list[int] = []
+
+    def work(offset: int) -> None:
+        for turn in range(60):
+            i = (turn * 7 + offset) % len(inputs)
+            if not np.array_equal(heavy(inputs[i]), expected[i]):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_call_costs_microseconds(net: sw.Model) -> None:
+    net(X)
+    best = min(_seconds(lambda: net(X)) for _ in range(200))
+    assert best < 200e-6
+
+
+def _seconds(call: object) -> float:
+    start = time.perf_counter()
+    call()  # type: ignore[operator]
+    return time.perf_counter() - start
+
+
+# the cache
+
+
+def _count(folder: Path) -> int:
+    return len(list(folder.glob("*.bin")))
+
+
+def test_the_cache_is_keyed_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("STEPWELL_CACHE_DIR", str(cache))
+    main_file, used = tmp_path / "m.well", tmp_path / "part.well"
+    main_file.write_text("use part\nmodel m(x: f32[N]) -> f32[N] { part.f(x) }\n")
+    used.write_text("fn f(x: f32[N]) -> f32[N] { x + 1 }\n")
+    one = np.ones(3, "f")
+    assert sw.compile(main_file)(one)[0] == 2
+    assert _count(cache) == 1
+    assert sw.compile(main_file)(one)[0] == 2
+    assert _count(cache) == 1
+    used.write_text("fn f(x: f32[N]) -> f32[N] { x + 2 }\n")  # what is used counts too
+    assert sw.compile(main_file)(one)[0] == 3
+    assert _count(cache) == 2
+    sw.compile(main_file, target_cpu="x86-64")
+    assert _count(cache) == 3
+    sw.compile(main_file, weights={}, cache=False)
+    assert _count(cache) == 3
+
+
+def test_a_new_neighbour_shadows_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEPWELL_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "m.well").write_text(
+        "use nn\nmodel m(x: f32[N, 4]) -> f32[N, 2] { nn.dense(x, units: 2) }\n"
+    )
+    assert len(sw.compile(tmp_path / "m.well").parameters) == 2
+    (tmp_path / "nn.well").write_text(
+        "fn dense(x: f32[N, 4], units: int) -> f32[N, units] { x[:, 0:units] }\n"
+    )
+    assert len(sw.compile(tmp_path / "m.well").parameters) == 0
+
+
+def test_a_damaged_cache_is_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEPWELL_CACHE_DIR", str(tmp_path))
+    sw.compile(NET, weights=WEIGHTS)
+    for path in tmp_path.glob("*.bin"):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    np.testing.assert_array_equal(sw.compile(NET, weights=WEIGHTS)(X), WANTED)
+
+
+# shared objects
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    (tmp_path / "net.well").write_text(NET + "model twice(x: f32[N]) -> f32[N] { x + x }\n")
+    np.savez(tmp_path / "w.npz", **WEIGHTS)
+    old = os.getcwd()
+    os.chdir(tmp_path)
+    try:
+        for name, extra in [("plain.so", []), ("embedded.so", ["--embed"])]:
+            arguments = ["build", "net.well", "-m", "net", "-w", "w.npz", "-o", name, *extra]
+            assert main(arguments) == 0
+    finally:
+        os.chdir(old)
+    return tmp_path
+
+
+def test_load(library: Path) -> None:
+    loaded = sw.load(library / "plain.so", weights=library / "w.npz")
+    np.testing.assert_array_equal(loaded(X), WANTED)
+    assert str(loaded.signature) == "net[N](x: f32[N, 4]) -> (out: f32[N, 3])"
+    with pytest.raises(sw.InputError, match="is f64, but the model wants f32"):
+        loaded(X.astype("f8"))
+    with pytest.raises(sw.InputError, match="axis 1 is 2, not 4"):
+        loaded(X.T)
+    with pytest.raises(sw.InputError, match="its stages are not in it"):
+        loaded.stage("graph")
+    with pytest.raises(sw.InputError, match="has no weights in it"):
+        sw.load(library / "plain.so")
+    with pytest.raises(sw.InputError, match="missing: `b`"):
+        sw.load(library / "plain.so", weights={"w": WEIGHTS["w"]})
+    with pytest.raises(sw.InputError, match="choose one"):
+        sw.load(library / "plain.so", model="nott")
+
+
+def test_load_with_embedded_weights(library: Path) -> None:
+    loaded = sw.load(library / "embedded.so")
+    np.testing.assert_array_equal(loaded(X), WANTED)
+    np.testing.assert_array_equal(loaded.parameters["b"], WEIGHTS["b"])
+    with pytest.raises(ValueError, match="read-only"):
+        loaded.parameters["b"][:] = 0
+    other = sw.load(library / "embedded.so", weights=WEIGHTS | {"b": np.zeros(3, "f")})
+    np.testing.assert_array_equal(other(X), [[6, 6, 6], [22, 22, 22]])
+
+
+def test_what_is_no_library(tmp_path: Path) -> None:
+    (tmp_path / "a.so").write_bytes(b"nothing")
+    with pytest.raises(sw.InputError, match="was not made by stepwell"):
+        sw.load(tmp_path / "a.so")
+    with pytest.raises(sw.InputError, match="no file"):
+        sw.load(tmp_path / "none.so")
