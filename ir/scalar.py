@@ -268,7 +268,7 @@ def from_dim(dim: Dim) -> Expr:
     if isinstance(dim, int):
         return index(dim)
     total: Expr | None = None
-    for monomial, coefficient in dim.terms:
+    for monomial, coefficient in sorted(dim.terms, key=lambda term: term[1] < 0):
         factors = [_from_atom(atom) for atom in monomial]
         magnitude = abs(coefficient)
         if magnitude != 1 or not factors:

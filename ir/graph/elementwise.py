@@ -30,8 +30,9 @@ from stepwell.ir.graph.core import (
 )
 from stepwell.ir.graph.registry import register
 from stepwell.ir.graph.rules import same_dtype, same_shape, takes
-from stepwell.ir.scalar import Binary, Cast, Formula, Load, Select, Unary
+from stepwell.ir.scalar import Binary, Cast, Formula, Load, Select, Unary, Var
 from stepwell.ir.size import symbol
+from stepwell.ir.text import format_expr
 from stepwell.ir.types import TensorType
 
 Types = Sequence[TensorType]
@@ -124,7 +125,7 @@ def _unary(name: str) -> OpDef:
     differentiable = name in _UNARY_GRADIENTS or name in _FLAT
     return OpDef(
         name,
-        f"y = {name}(x)",
+        f"y = {format_expr(Unary(name, Var('x', F32)))}",
         ("x",),
         (),
         infer,
@@ -215,7 +216,7 @@ def _binary(name: str) -> OpDef:
 
     return OpDef(
         name,
-        f"z = {name}(x, y)",
+        f"z = {format_expr(Binary(name, Var('x', F32), Var('y', F32)))}",
         ("x", "y"),
         (),
         infer,
