@@ -1,6 +1,6 @@
 """Reshapes at the rim of a kernel's region: they cost nothing, for a dense array has any shape.
 
-In: a region. Out: one whose inputs and result have other shapes, of as many elements, and fewer ops.
+In: a region. Out: one with fewer ops; its inputs and result have other shapes, as many elements.
 
     input %x: f32[N, 12, 64]                      input %x: f32[N, 768]
     %r = reshape(%x) {shape = [N, 768]}      →    %y = exp(%x)

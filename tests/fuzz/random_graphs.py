@@ -1,7 +1,7 @@
 """Random graphs for Hypothesis: every kind of operator, small sizes, one of them symbolic.
 
-`graphs()` draws graphs with inputs x (f32[N, 6]), v (f32[6]), r (f32[N]), k (i32[N]) and a weight,
-and a few dozen ops at most; `arrays_for` makes inputs that keep values tame.
+`random_graph` draws one with inputs x (f32[N, 6]), v (f32[6]), r (f32[N]), k (i32[N]) and a weight,
+and up to a few dozen ops; `arrays_for` makes inputs that keep values tame.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 from hypothesis import strategies as st
+
 from stepwell.ir.dtypes import BOOL, F32, F64, I32, I64
 from stepwell.ir.graph.builder import GraphBuilder
 from stepwell.ir.graph.core import Array, Graph, Value
@@ -34,7 +35,9 @@ TAME = ("neg", "abs", "tanh", "sigmoid", "sin", "cos", "erf", "floor", "sign")
 STEP = Callable[[st.DataObject, GraphBuilder, list[Value]], Value | None]
 
 
-def _pick(data: st.DataObject, values: list[Value], wanted: Callable[[Value], bool]) -> Value | None:
+def _pick(
+    data: st.DataObject, values: list[Value], wanted: Callable[[Value], bool]
+) -> Value | None:
     fitting = [value for value in values if wanted(value)]
     return data.draw(st.sampled_from(fitting)) if fitting else None
 
@@ -137,9 +140,7 @@ def _pad(data: st.DataObject, b: GraphBuilder, values: list[Value]) -> Value | N
     x = _pick(data, values, lambda v: _ranked(v) and v.type.rank <= 2)
     if x is None:
         return None
-    low, high = (
-        tuple(data.draw(st.integers(0, 2)) for _ in x.type.shape) for _ in ("low", "high")
-    )
+    low, high = (tuple(data.draw(st.integers(0, 2)) for _ in x.type.shape) for _ in ("low", "high"))
     return b.op("pad", [x], low=low, high=high, value=data.draw(st.sampled_from((0.0, 1.5))))
 
 
@@ -239,7 +240,7 @@ def _formula(data: st.DataObject, b: GraphBuilder, values: list[Value]) -> Value
         return None
     rows, columns = (Axis(name, dim) for name, dim in zip("ij", x.type.shape, strict=True))
     i, j, k = Var("i"), Var("j"), Var("k")
-    k_axis = Axis("k", x.type.shape[1])
+    k_axis, others = Axis("k", x.type.shape[1]), Axis("m", x.type.shape[0])
 
     def at(*indices: Expr) -> Expr:
         return Load("x0", indices, F32)
@@ -257,7 +258,7 @@ def _formula(data: st.DataObject, b: GraphBuilder, values: list[Value]) -> Value
         Formula((rows,), total(Unary("tanh", inner))),
         Formula((rows, columns), Binary("add", at(i, j), Cast(j, F32))),
         Formula((), Reduce("sum", (rows, columns), at(i, j))),
-        Formula((rows, Axis("m", x.type.shape[0])), total(Binary("mul", at(i, k), at(Var("m"), k)))),
+        Formula((rows, others), total(Binary("mul", at(i, k), at(Var("m"), k)))),
         Formula((rows, columns), Binary("mul", at(i, j), total(Const(1.0, F32)))),
         Formula(
             (rows, columns),

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from stepwell.ir.dtypes import ALL, BOOL, DType
 from stepwell.ir.graph.builder import GraphBuilder
 from stepwell.ir.graph.core import Array, Graph, Value
@@ -20,7 +21,6 @@ from stepwell.lowering.canonicalize import apply_rule
 from stepwell.lowering.patterns import Call, Capture, Name, Number, Term, build
 from stepwell.lowering.rule_functions import FUNCTIONS
 from stepwell.lowering.rules import EXACT, RULES, Rule, functions_used, holds_for, shrinks
-
 
 PAIRS = 400  # elements: enough for all pairs of special values
 

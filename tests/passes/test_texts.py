@@ -1,0 +1,71 @@
+"""The text tests of this folder: `*.sw` files of IR, each with a pipeline and what to look for.
+
+    // RUN: stepwell opt %s --passes 'canonicalize,fuse'
+    graph @f(%x: f32[4]) { … }
+    // CHECK: kernel(%x) {name = "relu"
+
+Cases in one file are separated by `// -----`; each has its own RUN line. Every pass of the pipeline
+is run with all its promises checked (`checked.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+from checked import run_checked
+from filecheck.matcher import Matcher
+from filecheck.options import Options
+
+from stepwell.ir.graph import Graph, parse_graph, print_graph
+from stepwell.ir.passes import parse_pipeline
+from stepwell.lowering import passes
+
+HERE = Path(__file__).parent
+_REGISTERED = {item.name: item for item in passes.GRAPH_PASSES}
+
+
+def _cases() -> list[pytest.ParameterSet]:
+    found = []
+    for path in sorted(HERE.glob("*.sw")):
+        for text in path.read_text().split("// -----\n"):
+            name = re.search(r"graph @(\w+)", text)
+            assert name, f"a case of {path.name} has no graph"
+            found.append(pytest.param(text, id=f"{path.stem}-{name[1]}"))
+    return found
+
+
+def _after(text: str) -> Graph:
+    run = re.search(r"^// RUN: stepwell opt %s --passes '(.*)'$", text, re.MULTILINE)
+    assert run, "no RUN line"
+    graph = parse_graph(text)
+    for item in parse_pipeline(run[1], passes=_REGISTERED):
+        graph = run_checked(item, graph)
+    return graph
+
+
+def _filecheck(output: Path, checks: Path) -> str:
+    """What FileCheck has to say; nothing where all is as it should be."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        code = Matcher.from_opts(Options(str(checks), str(output))).run()
+    return said.getvalue() or "failed" if code else ""
+
+
+@pytest.mark.parametrize("text", _cases())
+def test_text(text: str, tmp_path: Path) -> None:
+    checks, output = tmp_path / "checks.sw", tmp_path / "output.sw"
+    checks.write_text(text)
+    output.write_text(print_graph(_after(text)))
+    complaint = _filecheck(output, checks)
+    assert not complaint, f"{complaint}\n{output.read_text()}"
+
+
+def test_a_wrong_expectation_is_caught(tmp_path: Path) -> None:
+    checks, output = tmp_path / "checks.sw", tmp_path / "output.sw"
+    checks.write_text("// CHECK: %y = exp(%x)\n// CHECK-NOT: log\n")
+    output.write_text("%y = exp(%x)\n%z = log(%y)\n")
+    assert _filecheck(output, checks)
