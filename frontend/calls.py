@@ -13,7 +13,7 @@ from stepwell.frontend import syntax as s
 from stepwell.frontend.arguments import Given, assign
 from stepwell.frontend.blocks import declared, evaluate_block
 from stepwell.frontend.builtin_calls import run_builtin
-from stepwell.frontend.elaboration import Elaboration, Frame, Naming, computed
+from stepwell.frontend.elaboration import Elaboration, Frame, Naming, Poisoned, computed
 from stepwell.frontend.evaluation import evaluate, evaluates
 from stepwell.frontend.limits import MAX_CALL_DEPTH, MAX_SELF_CALLS
 from stepwell.frontend.operators import number_tensor
@@ -110,6 +110,8 @@ def call_declared(
 
 
 def _bound_recursion(e: Elaboration, callee: Declared, span: Span) -> None:
+    if any(function is callee.function for function in e.program.endless):
+        raise Poisoned
     active = sum(frame.function is callee.function for frame in e.frames)
     if active > MAX_SELF_CALLS or len(e.frames) > MAX_CALL_DEPTH:
         e.fail(

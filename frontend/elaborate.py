@@ -89,6 +89,9 @@ def _check_function(
         if not faults:
             return []
         found = found or faults
+        if any(fault.code == "SW0502" for fault in faults):
+            program.endless.append(function)
+            break
     return found
 
 

@@ -48,6 +48,7 @@ class CheckedProgram:
 
     root: LoadedModule
     modules: dict[str, LoadedModule]
+    endless: list[syntax.Function] = field(default_factory=list)  # found to exceed the limits
 
     @property
     def sources(self) -> dict[str, str]:

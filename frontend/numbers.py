@@ -223,6 +223,8 @@ def _floats(e: Elaboration, op: str, left: Any, right: Any, span: Span) -> Any:
         e.fail("SW0501", f"division by zero: {left} {op} {right}", span)
     except OverflowError:
         e.fail("SW0501", f"{left} {op} {right} is too large", span)
+    if isinstance(result, float) and math.isinf(result):
+        e.fail("SW0501", f"{left} {op} {right} is too large", span)
     if isinstance(result, complex):
         e.fail("SW0501", f"{left} ** {right} is not a real number", span)
     return result
