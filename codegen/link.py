@@ -50,7 +50,9 @@ def link_shared(objects: Sequence[Path], output: Path, target: Target, soname: s
     else:
         command += [f"-Wl,-soname,{soname}", "-Wl,--as-needed", "-Wl,-z,noexecstack"]
         command += ["-Wl,-z,defs"]  # a call into a library other than libc is our bug: say so now
-    _run([*command, *map(str, objects)])
+    # Few models call libc; that it is needed is said all the same, as loaders then order it right.
+    libc = [] if "apple" in target.triple else ["-Wl,--no-as-needed", "-lc"]
+    _run([*command, *map(str, objects), *libc])
 
 
 def link_relocatable(objects: Sequence[Path], output: Path, target: Target) -> None:

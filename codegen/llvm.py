@@ -8,7 +8,9 @@ kernels, then the functions that C calls.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +61,23 @@ def llvm_text(
     embedding: Embedding | None = None,
 ) -> str:
     """The module's text."""
-    part = part or whole(program)
+    with _no_collection():
+        return _module_text(program, target, part or whole(program), embedding)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Emission makes many small objects and no garbage: collecting would take a third of it."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _module_text(program: Program, target: Target, part: Part, embedding: Embedding | None) -> str:
     module = ir.Module(name=program.name)
     module.triple = target.triple
     debug = DebugInfo(module, PRODUCER)
