@@ -23,14 +23,15 @@ is read at its own element there; else it starts a kernel of its own.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from stepwell.ir.graph.core import Graph, Op, Value
-from stepwell.lowering.fusion_group import Group, nominal
+from stepwell.lowering.fusion_group import Group, Read, nominal
 from stepwell.lowering.fusion_kinds import ANCHORS, REDUCING, Kinds
 from stepwell.lowering.kernel_region import kernel_op
+from stepwell.lowering.survey import COSTLY
 
 _MEMORY = 8  # simple operations per element that one load or store through memory is worth
 _CALL = 500  # simple operations that one more kernel is worth
@@ -151,6 +152,9 @@ class _Partition:
 
     def _extra_result(self, op: Op, group: Group, readers: list[Group]) -> bool:
         value = op.result
+        wanted = value in self.needed or len(readers) > 1
+        if not wanted or (self.kinds[op] == "pointwise" and self._too_dear(op, [group])):
+            return False
         return (
             value.type.shape == group.shape == group.results[0].type.shape
             and group.identity_read(value)
@@ -245,14 +249,23 @@ class _Partition:
         stored = elements * (arithmetic + _MEMORY * loaded + _MEMORY) + _CALL
         for group in readers:
             hoists = self.kinds.anchor(group.results[0]) is None and group.family not in ANCHORS
-            counts = [r.stage.evaluations(r.subscripts, hoists) for r in group.reads[op.result]]
+            reads = group.reads[op.result]
+            counts = [read.stage.evaluations(read.subscripts, hoists) for read in reads]
             most = max(counts, default=0)
-            inlined += sum(counts) * (arithmetic + loaded)
+            if self._kept(arithmetic, group, reads):
+                inlined += most * arithmetic + sum(counts)
+            else:
+                inlined += sum(counts) * (arithmetic + loaded)
             inlined += min(most, elements) * (_MEMORY - 1) * loaded
             stored += _MEMORY * min(most, elements)
         if inlined <= stored or op.result.type.rank == 0:
             return None
         return "computing it anew costs more than a round trip through memory"
+
+    def _kept(self, arithmetic: int, group: Group, reads: Sequence[Read]) -> bool:
+        """Whether the kernel computes the value once and keeps it in a row of scratch."""
+        stages = {read.stage.value for read in reads}
+        return group.family == "reduction" and arithmetic >= COSTLY and len(stages) == len(reads)
 
     # ------------------------------------------------------------------ the new graph
 

@@ -141,7 +141,7 @@ def _reduction_kind(formula: Formula, reduce: Reduce) -> str:
     for load in loads(reduce.body):
         for subscript in load.indices:
             used = variables(subscript)
-            if used & reduced and used & axes:
+            if used & reduced and used & axes and not loads(subscript):
                 return "window"
     return "reduction"
 

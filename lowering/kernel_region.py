@@ -20,7 +20,7 @@ import numpy as np
 
 from stepwell.ir.graph.core import Graph, Op, Value
 from stepwell.ir.graph.registry import lookup
-from stepwell.ir.scalar import Axis, Formula, Reduce, variables, walk
+from stepwell.ir.scalar import Axis, Binary, Cast, Formula, Reduce, Select, Unary, variables
 from stepwell.ir.size import Size, symbols
 
 # Operators that only move or make values: they name a kernel only where there is nothing else.
@@ -141,9 +141,18 @@ def _label(op: Op, producers: dict[Value, Op]) -> str | None:
 
 
 def formula_label(formula: Formula) -> str:
-    """`sum`, `max`, … after the reduction of an index formula; `formula` without one."""
-    kinds = [e.kind for e in walk(formula.value) if isinstance(e, Reduce)]
-    return kinds[0] if kinds else "formula"
+    """What an index formula does last: `sum`, `argmax`, … or its outermost operator."""
+    expr = formula.value
+    while isinstance(expr, Cast):
+        expr = expr.x
+    match expr:
+        case Reduce(kind=kind):
+            return kind
+        case Unary(op=op) | Binary(op=op):
+            return op
+        case Select():
+            return "select"
+    return "formula"
 
 
 def _is_zero(op: Op | None) -> bool:
