@@ -44,7 +44,7 @@ def _global(e: Elaboration, name: str) -> Any:
         raise Poisoned
     for names in (e.frame.module.names, prelude().names, BUILTINS, BY_NAME):
         if name in names:
-            return names[name]  # type: ignore[index]
+            return names[name]
     bound = e.frame.scopes[0].get(f"{name}[]")
     return bound if isinstance(bound, DType) else None
 

@@ -13,7 +13,7 @@ from stepwell.frontend.builtin_calls import BUILTINS, BuiltinCall, builtin
 from stepwell.frontend.numbers import static_binary
 from stepwell.frontend.values import Builtin, Deferred, Scalar, Tensor, is_dim, is_number, kind_of
 from stepwell.ir import scalar, size
-from stepwell.ir.dtypes import DType
+from stepwell.ir.dtypes import BOOL, I64, DType
 
 
 def _unary(name: str) -> Callable[..., Any]:
@@ -83,12 +83,12 @@ def _extreme(call: BuiltinCall, op: str, x: Any, y: Any, axis: Any, keep: Any) -
 def select(call: BuiltinCall, condition: Any, x: Any, y: Any) -> Any:
     """`x` where the condition holds, else `y`."""
     if any(isinstance(v, Scalar) for v in (condition, x, y)):
-        spans = (call.where("condition"), call.where("x"), call.where("y"))
-        return elements.scalar_select(call.e, (condition, x, y), call.span, spans)
+        all_spans = (call.where("condition"), call.where("x"), call.where("y"))
+        return elements.scalar_select(call.e, (condition, x, y), call.span, all_spans)
     if isinstance(condition, bool):
         return x if condition else y
     spans = (call.where("x"), call.where("y"))
-    test = call.tensor(condition, "condition", operators.BOOL)
+    test = call.tensor(condition, "condition", BOOL)
     if not test.dtype.is_bool:
         call.fail(
             "SW0213",
@@ -99,7 +99,7 @@ def select(call: BuiltinCall, condition: Any, x: Any, y: Any) -> Any:
         )
     if not isinstance(x, Tensor) and not isinstance(y, Tensor):
         integers = is_dim(x) and is_dim(y)
-        dtype = operators.BOOL if isinstance(x, bool) else operators.I64 if integers else None
+        dtype = BOOL if isinstance(x, bool) else I64 if integers else None
         x = call.tensor(x, "x") if dtype is None else call.tensor(x, "x", dtype)
     a, b = operators.together(call.e, "select", x, y, spans)
     places = (call.where("condition"), *spans)

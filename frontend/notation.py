@@ -25,7 +25,7 @@ from stepwell.frontend.values import Scalar, Tensor
 from stepwell.ir import scalar
 from stepwell.ir.dtypes import BOOL, I64
 from stepwell.ir.scalar import Axis, Binary, Cast, Const, Expr, Formula, Reduce, Var
-from stepwell.ir.size import Dim, Size
+from stepwell.ir.size import Atom, Dim, Size
 
 
 @evaluates(s.Notation)
@@ -83,7 +83,8 @@ def reduction(e: Elaboration, node: s.Reduction) -> Scalar | Tensor:
     """`kind[axes where guard] body` inside a formula; outside of one, a formula without indices."""
     state = e.formula
     if state is None:
-        return notation(e, s.Notation(node.span, (), node))
+        whole: Tensor = notation(e, s.Notation(node.span, (), node))
+        return whole
     facts = len(state.facts)
     e.frame.scopes.append({})
     try:
@@ -111,7 +112,7 @@ def reduction(e: Elaboration, node: s.Reduction) -> Scalar | Tensor:
     return Scalar(Reduce(node.kind, axes, body, guard), state)
 
 
-_UNKNOWN = (scalar.Atom("symbol", "?"),)
+_UNKNOWN = (Atom("symbol", "?"),)
 
 
 def _guard(e: Elaboration, state: FormulaState, node: s.Expr | None) -> Expr | None:

@@ -9,13 +9,15 @@ if that is not enough, subtract facts (guards) first, one or two at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 
 from stepwell.ir import size
 from stepwell.ir.scalar import Binary, Const, Expr, as_dim
 from stepwell.ir.size import Atom, Dim, Monomial, Size
 
+Bounds = tuple[Dim | None, Dim | None]
+Combine = Callable[[Dim, Dim], Dim]
 Box = Mapping[str, Dim]  # index → its extent; it runs over 0 .. extent - 1
 
 
@@ -55,7 +57,7 @@ def _monomial(monomial: Monomial, box: Box, low: bool) -> Dim | None:
     return result
 
 
-def _atom(atom: Atom, box: Box) -> tuple[Dim | None, Dim | None]:
+def _atom(atom: Atom, box: Box) -> Bounds:
     if atom.function == "symbol":
         extent = box.get(atom.name)
         whole = size.symbol(atom.name)
@@ -72,7 +74,8 @@ def _atom(atom: Atom, box: Box) -> tuple[Dim | None, Dim | None]:
         case "mod" if not size.symbols(atom.right) & set(box) and size.provably_le(0, atom.right):
             return 0, atom.right - 1  # an axis of size 0 has no subscripts to check
         case "floordiv" if isinstance(atom.right, int) and atom.right > 0:
-            return _each(left, lambda d: size.floordiv(d, atom.right))
+            divisor = atom.right
+            return _each(left, lambda d: size.floordiv(d, divisor))
         case "min":
             return _both(left[0], right[0], size.minimum), _any(left[1], right[1], size.minimum)
         case "max":
@@ -80,15 +83,16 @@ def _atom(atom: Atom, box: Box) -> tuple[Dim | None, Dim | None]:
     return None, None
 
 
-def _each(pair, f):  # type: ignore[no-untyped-def]
-    return tuple(None if d is None else f(d) for d in pair)
+def _each(pair: Bounds, f: Callable[[Dim], Dim]) -> Bounds:
+    low, high = (None if d is None else f(d) for d in pair)
+    return low, high
 
 
-def _both(a, b, f):  # type: ignore[no-untyped-def]
+def _both(a: Dim | None, b: Dim | None, f: Combine) -> Dim | None:
     return None if a is None or b is None else f(a, b)
 
 
-def _any(a, b, f):  # type: ignore[no-untyped-def]
+def _any(a: Dim | None, b: Dim | None, f: Combine) -> Dim | None:
     return b if a is None else a if b is None else f(a, b)
 
 

@@ -15,6 +15,7 @@ from stepwell.frontend.numbers import as_dim, static_binary
 from stepwell.frontend.values import Tensor, kind_of
 from stepwell.ir import size
 from stepwell.ir.diagnostics import Label
+from stepwell.ir.dtypes import I64
 from stepwell.ir.size import Dim
 
 
@@ -275,7 +276,7 @@ def reverse(call: BuiltinCall, x: Any, axis: Any = None) -> Any:
 @builtin
 def gather(call: BuiltinCall, x: Any, indices: Any, axis: Any = 0) -> Any:
     """Slices of `x` along an axis, at the places that an integer tensor names."""
-    tensor, places = call.tensor(x, "x"), call.tensor(indices, "indices", operators.I64)
+    tensor, places = call.tensor(x, "x"), call.tensor(indices, "indices", I64)
     if not places.dtype.is_int:
         call.fail(
             "SW0213", f"indices are integers, not {places.dtype}", "indices", places.describe()

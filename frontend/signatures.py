@@ -9,7 +9,7 @@ the others are known. `float`, `int`, `num` and `tensor` before brackets stand f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -39,7 +39,7 @@ from stepwell.ir.span import Span
 from stepwell.ir.types import TensorType
 
 STATIC_TYPES = ("int", "float", "bool", "string", "fn", "layer")
-CLASSES = {
+CLASSES: dict[str, Callable[[DType], bool]] = {
     "float": lambda d: d.is_float,
     "int": lambda d: d.is_int,
     "num": lambda d: d.is_float or d.is_int,

@@ -113,10 +113,11 @@ class _Slicing:
     def _axis(self, axis: int, item: Item | None) -> None:
         dim = self.x.shape[axis]
         value = None if item is None else item.value
-        if item is None or isinstance(value, Tensor):
-            if item is not None:
-                self._integer_tensor(value, item.span)
-                self.gathered.append((axis, value, item.span))
+        if item is None:
+            self._keep(0, dim, 1)
+        elif isinstance(value, Tensor):
+            self._integer_tensor(value, item.span)
+            self.gathered.append((axis, value, item.span))
             self._keep(0, dim, 1)
         elif isinstance(value, s.Slice):
             self._slice(axis, value, dim)

@@ -187,10 +187,10 @@ class SyntaxBuilder(Transformer[Token, s.Module]):
     def group(self, meta: Meta, inner: Any) -> Any:
         return inner
 
-    def tuple(self, meta: Meta, *items: Any) -> s.TupleOf:
+    def tuple_of(self, meta: Meta, *items: Any) -> s.TupleOf:
         return s.TupleOf(self.span(meta), items)
 
-    def list(self, meta: Meta, brackets: tuple[Any, ...]) -> s.ListOf:
+    def list_of(self, meta: Meta, brackets: tuple[Any, ...]) -> s.ListOf:
         for _, size in brackets:
             if size is not None:
                 raise MisplacedError(
