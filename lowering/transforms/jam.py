@@ -30,9 +30,11 @@ from stepwell.ir.loop.analysis import (
     map_own_expressions,
     map_statements,
     own_expressions,
+    register_names,
     stores_of,
     substitute_block,
     taken_names,
+    writes,
 )
 from stepwell.ir.loop.core import (
     Alloc,
@@ -75,6 +77,7 @@ class _Jam:
         self.expanded: dict[str, Buffer] = {}  # register → the same with one more dimension
         self.lets: dict[str, Buffer] = {}  # let that lives across pieces → its register
         self.parameters = {parameter.buffer.name for parameter in kernel.parameters}
+        self.registers = register_names(kernel)
         self.scratch: set[str] = set()
         for store in stores_of(loop.body):
             buffer = kernel_buffers(kernel)[store.buffer]
@@ -97,6 +100,9 @@ class _Jam:
                     raise ScheduleError(f"scratch {statement.buffer.name} is inside the loop")
                 buffer = statement.buffer
                 self.expanded[buffer.name] = replace(buffer, shape=(*buffer.shape, self.extent))
+        for name in sorted(writes(body) & self.registers):
+            if name not in self.expanded:
+                raise ScheduleError(f"{name} carries a value from one iteration to the next")
         for let in _crossing_lets(body):
             name = fresh_name(self.taken, f"{let.name}_all")
             self.lets[let.name] = Buffer(name, let.value.dtype, (self.extent,), "register")

@@ -61,16 +61,17 @@ def pack(
     read = Load(name, place, expr.dtype)
     body = map_expressions(kernel.body, lambda e: rewrite(e, lambda x: read if x == expr else x))
     value = rewrite(expr, lambda x: _guard(x, guards))
-    store = Store(name, place, value)
+    span = find_loop(kernel.body, before).span
+    store = Store(name, place, value, span)
     fill: Block = (store,)
     for number in reversed(order or range(len(loops))):
         index, _ = loops[number]
         kind: LoopKind = kinds[number] if number < len(kinds) else "serial"
         extent = find_loop(kernel.body, index).extent
-        fill = (For(index, extent, kind, fill),)
+        fill = (For(index, extent, kind, fill, span),)
     fill = rename_variables(fill, {index: fresh_name(taken, index) for index, _ in loops})
     body = replace_loop(body, before, lambda loop: (*fill, loop))
-    return replace(kernel, body=(Alloc(buffer), *body))
+    return replace(kernel, body=(Alloc(buffer, span), *body))
 
 
 def _guard(expr: Expr, guards: Sequence[Expr]) -> Expr:

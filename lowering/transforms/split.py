@@ -19,7 +19,7 @@ from stepwell.ir.loop.analysis import fresh_copy, fresh_name, substitute_block, 
 from stepwell.ir.loop.core import Block, For, If, Kernel
 from stepwell.ir.scalar import Binary, Expr, from_dim
 from stepwell.ir.size import Dim, ceildiv, floordiv, minimum, mod, symbol, symbols
-from stepwell.lowering.transforms.navigate import replace_loop
+from stepwell.lowering.transforms.navigate import find_loop, replace_loop
 
 Tail = Literal["guard", "bound", "peel"]
 
@@ -45,6 +45,7 @@ def split(
 
     `hints` are names for the two; else they are called after the loop.
     """
+    find_loop(kernel.body, index)
     taken = taken_names(kernel)
     outer = fresh_name(taken, hints[0] if hints else f"{index}_outer")
     inner, rest = (fresh_name(taken, hints[1] if hints else index) for _ in range(2))

@@ -14,9 +14,10 @@ from stepwell.codegen.jit import NativeProgram
 from stepwell.ir.dtypes import BF16, BOOL, F16, F32, F64, I8, I32, I64
 from stepwell.ir.graph import Graph, GraphBuilder
 from stepwell.ir.loop import interpret_program, verify_program
-from stepwell.ir.loop.core import For, Program, statements
 from stepwell.ir.loop.analysis import kernel_buffers
-from stepwell.ir.parse import Scope, parse_formula
+from stepwell.ir.loop.core import For, Program, statements
+from stepwell.ir.parse import parse_formula
+from stepwell.ir.resolve import Scope
 from stepwell.ir.size import evaluate, symbol
 from stepwell.ir.target import host, named
 from stepwell.ir.types import TensorType

@@ -1,5 +1,7 @@
 """The text tests of this folder: `*.sw` files of IR, each with a pipeline and what to look for.
 
+Those of the graph passes lie here, those of the loop passes in `loops/`.
+
     // RUN: stepwell opt %s --passes 'canonicalize,fuse'
     graph @f(%x: f32[4]) { … }
     // CHECK: kernel(%x) {name = "relu"
@@ -20,31 +22,35 @@ from checked import run_checked
 from filecheck.matcher import Matcher
 from filecheck.options import Options
 
-from stepwell.ir.graph import Graph, parse_graph, print_graph
-from stepwell.ir.passes import parse_pipeline
+from stepwell.ir.graph import parse_graph, print_graph
+from stepwell.ir.loop import format_loops, parse_loops
+from stepwell.ir.passes import parse_pipeline, run_pipeline
 from stepwell.lowering import passes
 
 HERE = Path(__file__).parent
-_REGISTERED = {item.name: item for item in passes.GRAPH_PASSES}
+_REGISTERED = {item.name: item for item in (*passes.GRAPH_PASSES, *passes.LOOP_PASSES)}
 
 
 def _cases() -> list[pytest.ParameterSet]:
     found = []
-    for path in sorted(HERE.glob("*.sw")):
+    for path in sorted(HERE.rglob("*.sw")):
         for text in path.read_text().split("// -----\n"):
-            name = re.search(r"graph @(\w+)", text)
-            assert name, f"a case of {path.name} has no graph"
+            name = re.search(r"^(?:graph @|kernel )(\w+)", text, re.MULTILINE)
+            assert name, f"a case of {path.name} has no graph or kernel"
             found.append(pytest.param(text, id=f"{path.stem}-{name[1]}"))
     return found
 
 
-def _after(text: str) -> Graph:
+def _after(text: str) -> str:
     run = re.search(r"^// RUN: stepwell opt %s --passes '(.*)'$", text, re.MULTILINE)
     assert run, "no RUN line"
+    items = parse_pipeline(run[1], passes=_REGISTERED)
+    if not text.lstrip().splitlines()[1].startswith("graph"):
+        return format_loops(run_pipeline(parse_loops(text), items, check=True))
     graph = parse_graph(text)
-    for item in parse_pipeline(run[1], passes=_REGISTERED):
+    for item in items:
         graph = run_checked(item, graph)
-    return graph
+    return print_graph(graph)
 
 
 def _filecheck(output: Path, checks: Path) -> str:
@@ -59,7 +65,7 @@ def _filecheck(output: Path, checks: Path) -> str:
 def test_text(text: str, tmp_path: Path) -> None:
     checks, output = tmp_path / "checks.sw", tmp_path / "output.sw"
     checks.write_text(text)
-    output.write_text(print_graph(_after(text)))
+    output.write_text(_after(text))
     complaint = _filecheck(output, checks)
     assert not complaint, f"{complaint}\n{output.read_text()}"
 
