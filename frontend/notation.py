@@ -55,7 +55,8 @@ def _symbols(e: Elaboration) -> Sequence[str]:
 
 def _declare(e: Elaboration, state: FormulaState, axis: s.AxisDecl) -> AxisInfo:
     scope = e.frame.scopes[-1]
-    if axis.name in scope:
+    outer = e.frame.lookup(axis.name)
+    if axis.name in scope or (isinstance(outer, Scalar) and outer.state is state):
         e.fail("SW0606", f"the index `{axis.name}` is named twice", axis.span)
     extent: Dim | None = None
     if axis.size is not None:

@@ -98,11 +98,37 @@ def _any(a: Dim | None, b: Dim | None, f: Combine) -> Dim | None:
 
 def provably_nonnegative(dim: Dim, box: Box, facts: Sequence[Dim]) -> bool:
     """Whether `dim >= 0` for all indices of the box for which the facts hold."""
-    for reduced in _less_facts(dim, facts):
+    known = [*facts, *_ends(dim, box), *_quotients(dim)]
+    for reduced in _less_facts(dim, known):
         low = lowest(reduced, box)
         if low is not None and size.provably_le(0, low):
             return True
-    return False
+    cases = _cases(dim)
+    return bool(cases) and all(provably_nonnegative(case, box, facts) for case in cases)
+
+
+def _ends(dim: Dim, box: Box) -> list[Dim]:
+    """An index is below its extent, so the extent is at least 1 where there is an index."""
+    return [box[n] - 1 - size.symbol(n) for n in sorted(size.symbols(dim)) if n in box]
+
+
+def _quotients(dim: Dim) -> list[Dim]:
+    """c * (x // c) <= x."""
+    atoms = [] if isinstance(dim, int) else [a for m, _ in dim.terms for a in m]
+    return [
+        atom.left - atom.right * Size((((atom,), 1),))
+        for atom in atoms
+        if atom.function == "floordiv" and isinstance(atom.right, int) and atom.right > 0
+    ]
+
+
+def _cases(dim: Dim) -> list[Dim]:
+    """`dim` with its first max(a, b) or min(a, b) as a, and as b; nothing where there is none."""
+    for monomial, coefficient in () if isinstance(dim, int) else dim.terms:
+        if len(monomial) == 1 and monomial[0].function in ("max", "min"):
+            rest = dim - coefficient * Size(((monomial, 1),))
+            return [rest + coefficient * side for side in (monomial[0].left, monomial[0].right)]
+    return []
 
 
 def _less_facts(dim: Dim, facts: Sequence[Dim]) -> Iterator[Dim]:
