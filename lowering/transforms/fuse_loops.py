@@ -41,9 +41,10 @@ def fuse_loops(kernel: Kernel, outer: str) -> tuple[Kernel, str]:
     def fused(old: For) -> Block:
         body = old.body[0].body  # type: ignore[union-attr]
         position = symbol(index)
+        width = 1 if inner.extent == 0 else inner.extent  # over nothing: the body never runs
         parts = {
-            outer: from_dim(floordiv(position, inner.extent)),
-            inner.index: from_dim(mod(position, inner.extent)),
+            outer: from_dim(floordiv(position, width)),
+            inner.index: from_dim(mod(position, width)),
         }
         extent = old.extent * inner.extent
         return (For(index, extent, old.kind, substitute_block(body, parts), old.span),)
