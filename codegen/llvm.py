@@ -8,9 +8,7 @@ kernels, then the functions that C calls.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +19,7 @@ from stepwell.codegen.debug import DebugInfo
 from stepwell.codegen.description import description
 from stepwell.codegen.entry import EntryEmitter, argument_facts
 from stepwell.codegen.kernel import declare_kernel, emit_kernel
+from stepwell.ir.collection import collection_paused
 from stepwell.ir.loop.core import ALIGNMENT, Program
 from stepwell.ir.target import Target
 
@@ -61,20 +60,8 @@ def llvm_text(
     embedding: Embedding | None = None,
 ) -> str:
     """The module's text."""
-    with _no_collection():
+    with collection_paused():
         return _module_text(program, target, part or whole(program), embedding)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Emission makes many small objects and no garbage: collecting would take a third of it."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _module_text(program: Program, target: Target, part: Part, embedding: Embedding | None) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 from stepwell.cache import DiskCache
 from stepwell.compilation import Compilation
+from stepwell.ir.collection import collection_paused
 from stepwell.ir.target import Target
 from stepwell.version import compiler_digest
 
@@ -60,8 +61,9 @@ def _compiled(compilation: Compilation) -> Artefact:
     from stepwell.codegen.description import describe
     from stepwell.report import report
 
-    program, target = compilation.program, compilation.target
-    return Artefact(describe(program, target), report(program), compilation.object_code)
+    with collection_paused():
+        program, target = compilation.program, compilation.target
+        return Artefact(describe(program, target), report(program), compilation.object_code)
 
 
 def cache_key(compilation: Compilation) -> str:

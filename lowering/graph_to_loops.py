@@ -21,6 +21,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+
 from stepwell.ir.graph.core import Array, Graph, Op, Value
 from stepwell.ir.loop.core import Buffer, Call, Kernel, Program, ProgramBuffer, ProgramRole
 from stepwell.ir.size import symbol

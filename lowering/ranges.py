@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stepwell.ir.scalar import Expr, Var, as_dim, coefficient, from_dim, walk
+from stepwell.ir.scalar import Const, Expr, Var, as_dim, coefficient, from_dim, walk
 from stepwell.ir.size import (
     Dim,
     Size,
@@ -100,8 +100,13 @@ def _split(left: Dim, right: Dim) -> tuple[Dim, Dim]:
 
 def simplify(expr: Expr, ranges: Ranges) -> Expr:
     """An index expression simplified where it depends on indices and sizes only."""
+    if isinstance(expr, (Const, Var)):
+        return expr
     dim = index_dim(expr, ranges)
-    return expr if dim is None else from_dim(simplify_dim(dim, ranges))
+    if dim is None:
+        return expr
+    simpler = from_dim(simplify_dim(dim, ranges))
+    return expr if simpler == expr else simpler
 
 
 def index_dim(expr: Expr, ranges: Ranges) -> Dim | None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from stepwell.ir.dtypes import I64
 from stepwell.ir.loop.analysis import map_own_expressions, map_statements, substitute_block
 from stepwell.ir.loop.core import Block, For, If, Kernel, Let, Statement
-from stepwell.ir.scalar import Expr, Load, index, map_children
+from stepwell.ir.scalar import Const, Expr, Load, Var, index, map_children
 from stepwell.ir.size import Dim
 from stepwell.lowering.ranges import Ranges, simplify
 from stepwell.lowering.survey import always
@@ -57,7 +57,11 @@ def _block(block: Block, ranges: dict[str, Dim | None]) -> Block:
 
 
 def _expr(expr: Expr, ranges: Ranges) -> Expr:
+    if expr.dtype == I64:
+        simpler = simplify(expr, ranges)
+        if simpler is not expr or isinstance(expr, (Const, Var)):
+            return simpler
     expr = map_children(expr, lambda child: _expr(child, ranges))
     if isinstance(expr, Load) and expr.guard is not None and always(expr.guard, ranges):
         expr = replace(expr, guard=None)
-    return simplify(expr, ranges) if expr.dtype == I64 else expr
+    return expr
