@@ -16,6 +16,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+
 from stepwell.ir.diagnostics import InternalError, StepwellError
 from stepwell.ir.dtypes import BF16, F16, F64, DType, from_numpy
 from stepwell.ir.graph.core import Constraint
@@ -46,8 +47,9 @@ class Kind:
 @cache
 def kinds() -> tuple[Kind, ...]:
     """Both IRs' kinds; a kernel of the loop IR by itself is one of its own."""
-    from stepwell.ir.graph.checking import GRAPHS
-    from stepwell.ir.loop.checking import KERNELS, PROGRAMS
+    # The IRs' own checking builds on this module.
+    from stepwell.ir.graph.checking import GRAPHS  # noqa: PLC0415
+    from stepwell.ir.loop.checking import KERNELS, PROGRAMS  # noqa: PLC0415
 
     return (GRAPHS, PROGRAMS, KERNELS)
 

@@ -32,18 +32,10 @@ def sigmoid(x: Array) -> Array:
     return np.asarray(np.where(x >= 0, x.dtype.type(1), e) / (1 + e), x.dtype)
 
 
-def _sign(x: Array) -> Array:
-    return np.sign(x)
-
-
-def _round(x: Array) -> Array:
-    return np.rint(x)
-
-
 _UNARY: dict[str, Callable[[Array], Any]] = {
     "neg": np.negative,
     "abs": np.abs,
-    "sign": _sign,
+    "sign": np.sign,
     "not": np.invert,
     "exp": np.exp,
     "exp2": np.exp2,
@@ -60,7 +52,7 @@ _UNARY: dict[str, Callable[[Array], Any]] = {
     "erf": erf,
     "floor": np.floor,
     "ceil": np.ceil,
-    "round": _round,
+    "round": np.rint,
     "trunc": np.trunc,
     "is_nan": np.isnan,
     "is_finite": np.isfinite,
@@ -69,16 +61,31 @@ _UNARY: dict[str, Callable[[Array], Any]] = {
 
 def _floor_division(x: Array, y: Array) -> Array:
     if x.dtype.kind == "f":
-        return np.floor_divide(x, y)
+        return np.asarray(np.floor_divide(x, y))
     safe = np.where(y == 0, y.dtype.type(1), y)
     return np.where(y == 0, x.dtype.type(0), np.floor_divide(x, safe))
 
 
 def _modulo(x: Array, y: Array) -> Array:
     if x.dtype.kind == "f":
-        return np.mod(x, y)
+        return np.asarray(np.mod(x, y))
     safe = np.where(y == 0, y.dtype.type(1), y)
     return np.where(y == 0, x.dtype.type(0), np.mod(x, safe))
+
+
+def _power(x: Array, y: Array) -> Array:
+    """x**y; integers by squaring, wrapping; a negative exponent gives 1/x cut to an integer."""
+    if x.dtype.kind == "f":
+        return np.asarray(np.power(x, y))
+    x, y = np.broadcast_arrays(x, y)
+    result, square = np.ones_like(x), x
+    for bit in range(x.dtype.itemsize * 8):
+        taken = (y.astype(np.int64) >> bit) & 1 == 1
+        result = np.where(taken, result * square, result)
+        square = square * square
+    unit = np.where(y % 2 == 0, x * x, x)
+    inverse = np.where(np.abs(x) == 1, unit, x.dtype.type(0))
+    return np.where(y < 0, inverse, result)
 
 
 _BINARY: dict[str, Callable[[Array, Array], Any]] = {
@@ -88,7 +95,7 @@ _BINARY: dict[str, Callable[[Array, Array], Any]] = {
     "div": np.divide,
     "floordiv": _floor_division,
     "mod": _modulo,
-    "pow": np.power,
+    "pow": _power,
     "min": np.minimum,
     "max": np.maximum,
     "eq": np.equal,
@@ -137,7 +144,7 @@ def cast(x: Array, target: DType) -> Array:
         if target.compute is not target:
             return cast(x, F32).astype(target.numpy)
         if target.is_bool:
-            return x != 0
+            return np.asarray(x != 0)
         if source.is_float and target.is_int:
             return _saturate(x.astype(F64.numpy), target)
         return x.astype(target.numpy)

@@ -17,7 +17,8 @@ from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
 
 from stepwell.ir.checking import check_pass, kind_of
 from stepwell.ir.diagnostics import InternalError, PassError, StepwellError, UserError
-from stepwell.ir.parse import Place, did_you_mean, mistake, unquote
+from stepwell.ir.resolve import did_you_mean, mistake
+from stepwell.ir.syntax import Place, unquote
 from stepwell.ir.text import format_string
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
 import numpy as np
+
 from stepwell.ir.dtypes import F32, I64, DType
 from stepwell.ir.scalar import (
     Axis,

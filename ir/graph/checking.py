@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from stepwell.ir import size
 from stepwell.ir.checking import Inputs, Kind, random_array, random_sizes
 from stepwell.ir.diagnostics import InputError

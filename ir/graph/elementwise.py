@@ -140,7 +140,7 @@ def _unary(name: str) -> OpDef:
 
 
 def _binary_takes(op: str) -> tuple[Callable[[DType], bool], str]:
-    if op in ("div", "pow"):
+    if op == "div":
         return lambda dtype: dtype.is_float, "floats"
     if op in scalar.LOGIC:
         return lambda dtype: not dtype.is_float, "bools and integers"

@@ -21,7 +21,8 @@ from stepwell.ir.graph.core import (
 )
 from stepwell.ir.graph.registry import register
 from stepwell.ir.graph.rules import ATTRIBUTE, INNER, MIXED, RANK, nonnegative, refuse
-from stepwell.ir.parse import Scope, parse_formula, parse_type
+from stepwell.ir.parse import parse_formula, parse_type
+from stepwell.ir.resolve import Scope
 from stepwell.ir.scalar import Formula, Load, Reduce, loads, walk
 from stepwell.ir.types import TensorType
 

@@ -34,7 +34,10 @@ from stepwell.ir.graph.core import (
 )
 from stepwell.ir.graph.registry import REGISTRY
 from stepwell.ir.graph.verify import op_fault, verify_graph
-from stepwell.ir.parse import (
+from stepwell.ir.parse import Parser
+from stepwell.ir.resolve import Resolver, Scope, did_you_mean
+from stepwell.ir.scalar import Const
+from stepwell.ir.syntax import (
     AttributeNode,
     Data,
     ExpressionBuilder,
@@ -43,21 +46,16 @@ from stepwell.ir.parse import (
     ListNode,
     Name,
     Number,
-    Parser,
     Place,
     Prefix,
-    Resolver,
-    Scope,
     SpanNode,
     String,
     TypeNode,
     ValueNode,
-    did_you_mean,
     name_of,
     place,
     unquote,
 )
-from stepwell.ir.scalar import Const
 
 
 @dataclass(frozen=True)

@@ -58,10 +58,10 @@ def format_value(value: Value) -> str:
 
 
 def _spans(graph: Graph) -> Iterator[Span]:
-    items = (*graph.parameters, *graph.constraints, *graph.ops)
-    for span in (graph.span, *(item.span for item in items)):
-        if span is not None:
-            yield span
+    spans = [graph.span, *(parameter.span for parameter in graph.parameters)]
+    spans += [constraint.span for constraint in graph.constraints]
+    spans += [op.span for op in graph.ops]
+    yield from (span for span in spans if span is not None)
     for op in graph.ops:
         for region in op.regions:
             yield from _spans(region)

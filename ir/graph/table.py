@@ -1,6 +1,6 @@
 """The table of operators for `docs/graph-ir.md`, made from the registry.
 
-    python -m stepwell.ir.graph.table docs/graph-ir.md      writes the table into the document
+python -m stepwell.ir.graph.table docs/graph-ir.md      writes the table into the document
 """
 
 from __future__ import annotations

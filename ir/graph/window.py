@@ -78,10 +78,7 @@ def _check_geometry(attributes: Attributes, count: int) -> None:
 
 def _output_shape(sizes: Shape, window: Shape, attributes: Attributes) -> Shape:
     parts = (attributes[name] for name in GEOMETRY)
-    return tuple(
-        output_size(*part)  # type: ignore[arg-type]
-        for part in zip(sizes, window, *parts, strict=True)
-    )
+    return tuple(output_size(*part) for part in zip(sizes, window, *parts, strict=True))
 
 
 def _sites(
@@ -159,17 +156,23 @@ def _conv(arrays: Sequence[Array], attributes: Attributes, results: Types) -> tu
     x, w = (array.astype(wide) for array in arrays)
     widths = list(zip(attributes["padding_low"], attributes["padding_high"], strict=True))
     x = np.pad(x, [(0, 0), (0, 0), *widths])
-    outputs = [int(d) for d in y.shape]
+    outputs = static(y.shape)
     per_group = w.shape[0] // groups
     total = np.zeros((outputs[0], groups, per_group, *outputs[2:]), wide)
     split_w = w.reshape(groups, per_group, *w.shape[1:])
     for tap in positions(*(range(size) for size in w.shape[2:])):
         view = x[(slice(None), slice(None), *_strided(tap, outputs[2:], attributes))]
         grouped = view.reshape(view.shape[0], groups, w.shape[1], *view.shape[2:])
-        weight = split_w[(slice(None), slice(None), slice(None), *tap)]
+        place: tuple[slice | int, ...] = (slice(None),) * 3 + tap
+        weight = split_w[place]
         with np.errstate(all="ignore"):
             total += np.einsum("ngc...,goc->ngo...", grouped, weight, optimize=wide.kind == "f")
     return (total.reshape(outputs).astype(arrays[0].dtype),)
+
+
+def static(shape: Shape) -> list[int]:
+    """The numbers of a shape without symbols."""
+    return [dim for dim in shape if isinstance(dim, int)]
 
 
 def _strided(tap: Sequence[int], sizes: Sequence[int], attributes: Attributes) -> list[slice]:
@@ -334,7 +337,7 @@ def _window_reference(kind: str) -> Callable[[Sequence[Array], Attributes, Types
             for w, d in zip(attributes["window"], attributes["dilation"], strict=True)
         ]
         if 0 in y.shape:
-            return (np.zeros([int(d) for d in y.shape], x.dtype),)
+            return (np.zeros(static(y.shape), x.dtype),)
         views = np.lib.stride_tricks.sliding_window_view(padded, spans) if spans else padded
         steps = [slice(None, None, s) for s in attributes["stride"]]
         taps = [slice(None, None, d) for d in attributes["dilation"]]

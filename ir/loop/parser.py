@@ -38,9 +38,11 @@ from stepwell.ir.loop.core import (
     Statement,
     Store,
 )
-from stepwell.ir.parse import Data, ListNode, Name, Number, Parser, Prefix, Resolver, Scope, String
+from stepwell.ir.parse import Parser
+from stepwell.ir.resolve import Resolver, Scope
 from stepwell.ir.scalar import Const
 from stepwell.ir.size import Dim
+from stepwell.ir.syntax import Data, ListNode, Name, Number, Prefix, String
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from lark.tree import Meta
 from lark.visitors import v_args
 
-from stepwell.ir.parse import (
+from stepwell.ir.syntax import (
     ExpressionBuilder,
     ExprNode,
     Name,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from stepwell.ir.catalogue_texts import IR_TEXTS
 from stepwell.ir.diagnostics import UserError
 from stepwell.ir.dtypes import ALL, BOOL, F32, I64
 from stepwell.ir.graph import Graph, GraphBuilder, Op, Value, parse_graph, print_graph
 from stepwell.ir.graph.core import Constraint
 from stepwell.ir.graph.registry import lookup
-from stepwell.ir.parse import Scope, parse_formula
+from stepwell.ir.parse import parse_formula
+from stepwell.ir.resolve import Scope
 from stepwell.ir.size import floordiv, symbol
 from stepwell.ir.span import Span
 from stepwell.ir.types import TensorType
@@ -137,7 +139,7 @@ HEAD = "graph @f[N](%x: f32[N]) {\n"
         ("%y = reduce_sum(%x) {axes = [3]} : f32\nreturn y = %y\n}", "there is no axis 3"),
         ("%y = reduce_sum(%x) {axes = 3} : f32\nreturn y = %y\n}", "`axes` is the axes"),
         ("%y = concat() {axis = 0} : f32\nreturn y = %y\n}", "needs at least one operand"),
-        ("%y = kernel(%x) {name = \"k\", family = \"f\"} : f32\nreturn y = %y\n}", "lacks a region"),
+        ('%y = kernel(%x) {name = "k", family = "f"} : f32\nreturn y = %y\n}', "lacks a region"),
         ("%c = constant {value = [1.0], dtype = f32, shape = [2]} : f32[2]\nreturn }", "1 numbers"),
         ('%c = constant {value = base64 "A", dtype = f32, shape = [2]} : f32[2]\nreturn }', "fit"),
         ("%c = constant {value = 300, dtype = u8, shape = []} : u8\nreturn }", "300 does not fit"),

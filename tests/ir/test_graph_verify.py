@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from stepwell.ir.diagnostics import VerifyError
 from stepwell.ir.dtypes import BOOL, F32, F64, I32, I64, DType
 from stepwell.ir.graph import Graph, GraphBuilder, TypeRuleError, Value, verify_graph
@@ -84,7 +85,8 @@ def t(*shape: Dim, dtype: DType = F32) -> TensorType:
         ("gather", [t(4), t(2)], {"axis": 0}, "takes integers as indices, not f32", (1,)),
         (
             "conv", [t(1, 3, 8), t(4, 2, 3)],
-            {"stride": (1,), "padding_low": (0,), "padding_high": (0,), "dilation": (1,), "groups": 1},
+            {"stride": (1,), "padding_low": (0,), "padding_high": (0,), "dilation": (1,),
+             "groups": 1},
             "x has 3 channels in 1 group(s), w takes 2 per group", (0, 1),
         ),
         (

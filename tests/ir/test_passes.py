@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+
 from stepwell.ir.catalogue_texts import PIPELINES
 from stepwell.ir.checking import difference
 from stepwell.ir.diagnostics import InternalError, UserError

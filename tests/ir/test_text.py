@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from stepwell.ir import scalar
 from stepwell.ir.diagnostics import UserError
 from stepwell.ir.dtypes import ALL, BF16, BOOL, F16, F32, F64, I32, I64, U8
-from stepwell.ir.parse import Scope, parse_dim, parse_expr, parse_formula, parse_type
+from stepwell.ir.parse import parse_dim, parse_expr, parse_formula, parse_type
+from stepwell.ir.resolve import Scope
 from stepwell.ir.scalar import (
     Axis,
     Binary,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
 from stepwell.ir.dtypes import DType
 from stepwell.ir.graph.core import Array, Example, OpDef
 from stepwell.ir.graph.interpreter import static_type

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from stepwell.ir.dtypes import F64
 from stepwell.ir.graph import REGISTRY, GraphBuilder, Op, Value, interpret_graph, verify_graph
 from stepwell.ir.graph.core import Array, Example, NotDifferentiable, OpDef
 from stepwell.ir.graph.interpreter import run_op, static_type
 from stepwell.ir.size import symbols
-
 from tests.ops.sampling import arrays_for
 
 STEP = 1e-6

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+
 from stepwell.ir.dtypes import ALL, DType
 from stepwell.ir.formula import evaluate_formula
 from stepwell.ir.graph import REGISTRY, Graph, Op, Value, parse_graph, print_graph, verify_graph
 from stepwell.ir.graph.core import Array, Example, NoBody, OpDef
 from stepwell.ir.graph.interpreter import run_op
 from stepwell.ir.size import symbols
-
 from tests.ops.sampling import SIZES, arrays_for
 from tests.ops.ways import by_loops, by_native_code, by_scheduled_loops
 
@@ -79,16 +79,16 @@ WAYS: dict[str, Way] = {
 TOLERANCE = {"f64": 1e-12, "f32": 2e-5, "f16": 2e-3, "bf16": 2e-2}
 
 
-def assert_close(found: Array, expected: Array, dtype: DType) -> None:
+def assert_close(found: Array, expected: Array, dtype: DType, way: str) -> None:
     """Same dtype and shape; floats within a few units in the last place of the largest."""
-    assert found.dtype == expected.dtype == dtype.numpy
-    assert found.shape == expected.shape
+    assert found.dtype == expected.dtype == dtype.numpy, way
+    assert found.shape == expected.shape, way
     if not dtype.is_float:
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(found, expected, way)
         return
     limit = TOLERANCE[dtype.name]
     np.testing.assert_allclose(
-        found.astype(np.float64), expected.astype(np.float64), rtol=limit, atol=limit
+        found.astype(np.float64), expected.astype(np.float64), rtol=limit, atol=limit, err_msg=way
     )
 
 
@@ -105,7 +105,7 @@ def test_every_way_agrees_with_the_reference(case: Case) -> None:
         for name, way in WAYS.items():
             found = way(op, arrays, sizes)
             for value, x, y in zip(op.results, found, expected, strict=True):
-                assert_close(x, y, value.type.dtype), name  # noqa: B018
+                assert_close(x, y, value.type.dtype, name)
 
 
 @pytest.mark.parametrize("case", CASES)
