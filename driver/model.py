@@ -20,6 +20,7 @@ import numpy as np
 from stepwell.arrays import Array, as_array
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.size import evaluate
+from stepwell.outputs import OutputPool
 from stepwell.parameters import Parameters, address, aligned_block
 from stepwell.report import KernelReport, Kernels, Memory
 from stepwell.signature import Signature
@@ -74,6 +75,7 @@ class Model:
         self._numpy = tuple(dtype.numpy for dtype in self._dtypes)
         self._plans: dict[tuple[tuple[int, ...], ...], _Plan] = {}
         self._local = threading.local()
+        self._pool = OutputPool()
         names = [argument.name for argument in self.signature.outputs]
         self._outputs = namedtuple("outputs", names, rename=True)  # type: ignore[misc]
 
@@ -96,7 +98,7 @@ class Model:
         ]
         shapes = tuple(array.shape for array in arrays)
         plan = self._plans.get(shapes) or self._planned(shapes)
-        outputs = [np.empty(shape, dtype) for shape, dtype in plan.outputs]
+        outputs = [self._pool.empty(shape, dtype) for shape, dtype in plan.outputs]
         status = self._run(
             *plan.sizes,
             *[address(array) for array in arrays],

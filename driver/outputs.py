@@ -1,0 +1,62 @@
+"""Memory for outputs: a large result that nobody holds any more is written again.
+
+In: shapes and dtypes. Out: arrays, uninitialised. The operating system gives large blocks page by
+page, each cleared on first touch: for a kernel bound by memory that takes longer than the kernel.
+So blocks of a mebibyte and more are kept, and given out again once the last array that shares
+their memory is gone; CPython's reference counts tell.
+
+    y = pool.empty((4096, 1024), f32); del y
+    z = pool.empty((4096, 1024), f32)            # the same memory
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+
+from stepwell.arrays import Array
+
+LARGE = 1 << 20  # bytes from which a block is kept
+KEPT = 4  # blocks kept at most
+
+
+class OutputPool:
+    """Output arrays of one model. Safe under calls from several threads."""
+
+    def __init__(self) -> None:
+        self._blocks: list[Array] = []
+        self._lock = threading.Lock()
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """An uninitialised array that shares memory with no other array in use."""
+        size = math.prod(shape) * dtype.itemsize
+        if size < LARGE:
+            return np.empty(shape, dtype)
+        with self._lock:
+            block = _unused(self._blocks, size)
+            if block is None:
+                block = np.empty(size, np.uint8)
+                self._blocks = [block, *self._blocks[: KEPT - 1]]
+            return block.view(dtype).reshape(shape)
+
+
+def _unused(blocks: list[Array], size: int) -> Array | None:
+    """The first block of this size to which only the list refers."""
+    for block in blocks:
+        if block.nbytes == size and sys.getrefcount(block) == _LISTED:
+            return block
+    return None
+
+
+def _references_of_a_listed_block() -> int:
+    """What `_unused` counts for a block that nobody else holds; it depends on the interpreter."""
+    for block in [np.empty(0, np.uint8)]:
+        return sys.getrefcount(block)
+    raise AssertionError
+
+
+_LISTED = _references_of_a_listed_block()
