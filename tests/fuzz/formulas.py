@@ -538,9 +538,8 @@ class Drawer:
             found.append(Choice(_int("*", i, Num(2, "i64")), extent.times(2)))
             found.append(Choice(_int("-", _int("-", _size(extent), Num(1, "i64")), i), extent))
             found.append(Choice(_int("//", i, Num(2, "i64")), extent))
-            if not scope.guarded:
-                back = _int("-", i, Num(1, "i64"))
-                found.append(Choice(_int("max", back, Num(0, "i64")), extent))
+            back = _int("-", i, Num(1, "i64"))
+            found.append(Choice(_int("max", back, Num(0, "i64")), extent))
             found.append(Choice(_int("%", i, SizeOf("M")), Lin(0, "M", 1)))
             found.append(Choice(_int("%", i, Num(3, "i64")), Lin(3)))
             if extent == Lin(0, "N", 1):

@@ -36,3 +36,23 @@ def test_a_subscript_modulo_an_empty_axis_is_refused_on_entry() -> None:
     assert [(c.left, c.relation, str(c.right)) for c in graph.constraints] == [(1, "<=", "M")]
     graph = graph_of("model f(x: f32[M]) { [k: M] -> x[(k + 1) % M] }")
     assert not graph.constraints
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "[i: N] -> sum[m: N where i - m >= 0] x[i // 2]",
+        "[i: N] -> sum[m: N where i - m >= 0] x[max(m - 1, 0)]",
+        "[i: N] -> sum[m: N where i - m >= 0] x[min(i + 1, N - 1)]",
+    ],
+)
+def test_quotients_and_choices_stay_in_their_axis(formula: str) -> None:
+    """Beside a guard these were refused; without one they made N = 0 an error on entry."""
+    assert not graph_of(f"model f(x: f32[N]) {{ {formula} }}").constraints
+
+
+@pytest.mark.parametrize("subscript", ["i // 2 + 1", "max(i, 1)", "min(i, N)"])
+def test_subscripts_that_leave_their_axis(subscript: str) -> None:
+    """N = 1 breaks the first two: checked on entry. The last is within bounds for every N."""
+    constraints = graph_of(f"model f(x: f32[N]) {{ [i: N] -> x[{subscript}] }}").constraints
+    assert bool(constraints) == ("min" not in subscript)

@@ -12,8 +12,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import given, note, settings
+from hypothesis import given, note, seed, settings
 from hypothesis import strategies as st
+from seeds import note_seed, seed_of
 from stepwell.frontend import check, elaborate, models, parse, render_ast
 from stepwell.ir.diagnostics import UserError
 from stepwell.ir.graph import verify_graph
@@ -82,16 +83,18 @@ def test_the_seeds_are_well_formed() -> None:
 def test_mutated_sources(share: int) -> None:
     mine = seeds()[share::SHARES]
 
+    @seed(seed_of(share))
     @settings(max_examples=CASES // SHARES)
     @given(st.sampled_from(mine), edits())
-    def one(seed: tuple[str, str], changes: list[Edit]) -> None:
-        name, source = seed
+    def one(start: tuple[str, str], changes: list[Edit]) -> None:
+        note_seed(share)
+        name, source = start
         source = mutated(source, changes)
         note(f"{name}, {changes}:\n{source}\nrepr: {source!r}"[:6000])
-        start = time.perf_counter()
+        begin = time.perf_counter()
         with no_hang():
             understood(source, str(ROOT / name))
-        spent = time.perf_counter() - start
+        spent = time.perf_counter() - begin
         assert spent < LIMIT_S, f"took {spent:.1f} s"
 
     one()
