@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from stepwell.frontend import check
+from stepwell.ir.diagnostics import UserError
 from stepwell.pipeline import STAGES
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +45,20 @@ def test_document(document: Path) -> None:
         written.splitlines(), now.splitlines(), "written", "now", lineterm=""
     )
     assert written == now, "\n".join(difference)
+
+
+WELL = re.compile(r"^```well([^\n`]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("document", regenerate.documents(), ids=_name)
+def test_programs_in_documents_are_right(document: Path) -> None:
+    """All but those in files called `wrong`."""
+    for option, text in WELL.findall(document.read_text(encoding="utf-8")):
+        if "wrong" in option:
+            with pytest.raises(UserError):
+                check(text, option.strip())
+        else:
+            check(text, option.strip() or "example.well")
 
 
 def test_a_stale_output_is_found(tmp_path: Path) -> None:
