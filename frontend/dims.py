@@ -76,9 +76,32 @@ def _is_opaque(atom: Atom) -> bool:
     return atom.function != "symbol"
 
 
+def nonnegative(dim: Dim) -> bool:
+    """Whether `dim >= 0` is provable, quotients by numbers included: `D - D // 2` is."""
+    while not size.provably_le(0, dim):
+        loosened = None if isinstance(dim, int) else _without_quotient(dim)
+        if loosened is None:
+            return False
+        dim = loosened
+    return True
+
+
+def _without_quotient(dim: Size) -> Dim | None:
+    """A dim that is >= 0 only where `dim` is: k*(a // k) lies in a - k + 1 .. a."""
+    for monomial, coefficient in dim.terms:
+        if len(monomial) != 1 or monomial[0].function != "floordiv":
+            continue
+        left, divisor = monomial[0].left, monomial[0].right
+        if isinstance(divisor, int) and divisor > 0:
+            bound = left if coefficient < 0 else left - (divisor - 1)
+            rest = dim - Size(((monomial, coefficient),))
+            return rest * divisor + bound * coefficient
+    return None
+
+
 def require_nonnegative(e: Elaboration, dim: Dim, span: Span, what: str) -> None:
     """A size that could be negative is refused, or checked on entry."""
-    if size.provably_le(0, dim):
+    if nonnegative(dim):
         return
     if isinstance(dim, int):
         e.fail("SW0206", f"{what} would have the size {dim}", span, "a size is at least 0")

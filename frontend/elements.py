@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from stepwell.frontend import syntax as s
 from stepwell.frontend.elaboration import Elaboration
 from stepwell.frontend.element_types import check_literal
-from stepwell.frontend.numbers import SCALAR_OPS, number_value
+from stepwell.frontend.numbers import SCALAR_OPS, as_dim, number_value
 from stepwell.frontend.values import Deferred, Scalar, Tensor, is_number, kind_of
 from stepwell.ir import scalar
 from stepwell.ir.diagnostics import Label
@@ -134,6 +134,8 @@ def scalar_of(
 ) -> Expr:
     """A value as a scalar expression; a number takes `dtype` (f32 or i64 where that is unknown)."""
     value = number_value(value)
+    if isinstance(value, Deferred) and value.op == "div" and dtype is not None and dtype.is_int:
+        value = as_dim(e, value, span)
     if isinstance(value, Scalar):
         if value.state is not state:
             _foreign(e, span)

@@ -123,6 +123,10 @@ def _check_side(e: Elaboration, use: Use, box: dict[str, Dim], slack: Dim, low_s
     if ranges.provably_nonnegative(slack, box, use.facts):
         return
     least = ranges.lowest(slack, box)
+    if least is not None:
+        least = rules.with_facts(e, least)
+        if rules.nonnegative(least):
+            return
     guarded = any(set(size.symbols(f)) & set(size.symbols(slack)) & set(box) for f in use.facts)
     open_question = least is not None and not isinstance(least, int) and not guarded
     if least is not None and open_question and not size.provably_le(least, -1):

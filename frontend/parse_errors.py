@@ -54,7 +54,6 @@ WORDS = {
 RUNTIME_LATER = {
     "train": "training",
     "optimizer": "optimisers",
-    "optimiser": "optimisers",
     "grad": "gradients",
     "value_and_grad": "gradients",
     "stop_gradient": "gradients",

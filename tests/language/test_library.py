@@ -11,6 +11,11 @@ import torch
 import torch.nn.functional as F
 from interpreted_models import run_model
 
+from stepwell.frontend import check
+from stepwell.frontend.entries import Entry
+from stepwell.frontend.modules import library_source
+from stepwell.frontend.signatures import is_static
+
 RNG = np.random.default_rng(0)
 
 
@@ -21,6 +26,26 @@ def _normal(*shape: int) -> Any:
 def _compare(source: str, expected: torch.Tensor, *arrays: Any, **parameters: Any) -> None:
     found = run_model(source, *arrays, **parameters)
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-10, atol=1e-12)
+
+
+SAMPLES = {"int": 2, "float": 1.0, "bool": True, "string": "s"}
+
+
+@pytest.mark.parametrize("rank", [0, 1, 2])
+@pytest.mark.parametrize("name", ["prelude", "nn"])
+def test_the_library_by_itself(name: str, rank: int) -> None:
+    """Each function, elaborated alone; only the number of axes may be refused."""
+    source = library_source(name)
+    assert source is not None
+    loaded = check(source[1], source[0])
+    for function in loaded.root.tree.functions:
+        needed = {
+            f.name: SAMPLES[f.type.name]
+            for f in function.formals
+            if is_static(f.type) and f.default is None
+        }
+        faults = Entry(loaded, loaded.root, function, needed, rank).faults()
+        assert {fault.code for fault in faults} <= ({"SW0219"} if rank == 0 else set()), faults
 
 
 ACTIVATIONS: dict[str, Callable[..., torch.Tensor]] = {

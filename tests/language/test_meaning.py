@@ -118,6 +118,15 @@ def test_expression_with_symbolic_sizes(formula: str) -> None:
     np.testing.assert_allclose(found, SYMBOLIC[formula](X, Y, IDS), rtol=1e-12, atol=1e-12)
 
 
+def test_halves_by_an_exact_quotient() -> None:
+    source = """
+    model m(x: f64[T, D]) -> f64[T, D/2] { [t, d: D/2] -> x[t, d + D/2] * x[t, d] }"""
+    x = RNG.standard_normal((3, 8))
+    np.testing.assert_allclose(run_model(source, x), x[:, 4:] * x[:, :4])
+    rules = {(str(c.left), c.relation, str(c.right)) for c in build(source, "m").constraints}
+    assert rules == {("D", "%", "2")}
+
+
 def _parameters(source: str, model: str = "m", **statics: Any) -> list[str]:
     return [p.path for p in build(source, model, **statics).parameters]
 
