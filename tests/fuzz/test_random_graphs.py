@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, note, seed, settings
+from hypothesis import given, note, seed, settings
 from hypothesis import strategies as st
 from native_runs import run_native
 from random_graphs import arrays_for, random_graph
@@ -40,7 +40,8 @@ def _check(graph: Graph, size: int, data: int) -> None:
     arrays = arrays_for(graph, size, data)
     with np.errstate(all="ignore"):
         expected = interpret_graph(graph, arrays)
-    assume(all(np.nanmax(np.abs(a), initial=0) < HUGE for a in expected.values()))
+    if not all(np.nanmax(np.abs(a), initial=0) < HUGE for a in expected.values()):
+        return
     program = _compiled(graph)
     native = NativeProgram.compile(program, host())
     found = run_native(native, program, {"N": size}, arrays)
