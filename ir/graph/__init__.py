@@ -8,11 +8,13 @@ from __future__ import annotations
 from stepwell.ir.graph import (
     constants,
     contraction,
+    convolution,
     elementwise,
     index,
     kernel,
     movement,
     reduction,
+    selection,
     window,
 )
 from stepwell.ir.graph.builder import GraphBuilder
@@ -24,7 +26,10 @@ from stepwell.ir.graph.registry import REGISTRY
 from stepwell.ir.graph.sizes import bind_sizes
 from stepwell.ir.graph.verify import verify_graph
 
-FAMILIES = (constants, elementwise, movement, reduction, contraction, window, index, kernel)
+FAMILIES = (
+    *(constants, elementwise, movement, selection, reduction),
+    *(contraction, convolution, window, index, kernel),
+)
 
 __all__ = [
     "FAMILIES",

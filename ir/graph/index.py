@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from stepwell.ir.dtypes import BOOL, I64, DType
 from stepwell.ir.formula import evaluate_formula
+from stepwell.ir.graph.builder import GraphBuilder
 from stepwell.ir.graph.core import (
     Array,
     AttributeDef,
@@ -18,6 +19,7 @@ from stepwell.ir.graph.core import (
     Example,
     NotDifferentiable,
     OpDef,
+    Value,
 )
 from stepwell.ir.graph.registry import register
 from stepwell.ir.graph.rules import ATTRIBUTE, INNER, MIXED, RANK, nonnegative, refuse
@@ -82,6 +84,13 @@ def _reference(
 
 def _body(types: Types, attributes: Attributes, results: Types) -> tuple[Formula, ...]:
     return (attributes["formula"],)
+
+
+def index_op(
+    b: GraphBuilder, formula: Formula, operands: Sequence[Value], hint: str = "d"
+) -> Value:
+    """An `index` op: the formula's loads are named x0, x1, … for the operands."""
+    return b.op("index", operands, hint=hint, formula=formula)
 
 
 _CASES: tuple[tuple[str, tuple[str, ...]], ...] = (

@@ -28,7 +28,7 @@ from stepwell.ir.graph.core import (
     OpDef,
     Value,
 )
-from stepwell.ir.graph.movement import index_op
+from stepwell.ir.graph.index import index_op
 from stepwell.ir.graph.registry import register
 from stepwell.ir.graph.rules import axes_of, axis_of, takes
 from stepwell.ir.scalar import Axis, Binary, Formula, Reduce, Var
