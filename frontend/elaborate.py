@@ -68,12 +68,12 @@ def _check_function(
     function: s.Function,
     statics: Mapping[str, Any],
 ) -> list[Diagnostic]:
-    """The mistakes of one declaration by itself; packs are tried with two, one and no axes."""
+    """The mistakes of one declaration by itself; packs are tried with a few numbers of axes."""
     packed = any(
         isinstance(dim, s.Pack) for formal in function.formals for dim in formal.type.dims or ()
     )
     found: list[Diagnostic] = []
-    for rank in (2, 1, 0) if packed and function.kind != "model" else (0,):
+    for rank in (2, 1, 0, 3, 4) if packed and function.kind != "model" else (0,):
         faults = Entry(program, module, function, statics, rank).faults()
         if not faults:
             return []

@@ -189,6 +189,8 @@ def scalar_binary(
     if op == "@":
         e.fail("SW0604", "`@` multiplies tensors, not elements", span, help="use `*` and `sum`")
     x, y = _pair(e, state, op, left, right, spans)
+    if op == "**" and isinstance(right, int) and right == 2 and _cheap(x):
+        return Scalar(Binary("mul", x, x), state)
     name = SCALAR_OPS.get(op, op)
     logic = name in ("and", "or")
     if logic != (x.dtype == BOOL) and (logic or name not in scalar.COMPARISONS):
@@ -250,6 +252,11 @@ def _element(expr: Expr, value: Any) -> str:
     if isinstance(expr, Var):
         return "an index, i64"
     return value.describe() if isinstance(value, Tensor) else str(expr.dtype)
+
+
+def _cheap(expr: Expr) -> bool:
+    """Whether an expression may be written twice: it holds no reduction."""
+    return not any(isinstance(part, scalar.Reduce) for part in scalar.walk(expr))
 
 
 def scalar_unary(e: Elaboration, name: str, value: Scalar, span: Span) -> Scalar:

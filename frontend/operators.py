@@ -35,8 +35,24 @@ def binary(
         return static_binary(e, op, left, right, span)
     if op == "@":
         return matmul(e, left, right, span, spans)
+    if op == "**" and isinstance(left, Tensor) and _is_small_power(right):
+        return _multiplied(e, left, right, span, spans)
     x, y = together(e, op, left, right, spans)
     return _apply(e, op, x, y, span, spans)
+
+
+def _is_small_power(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 4
+
+
+def _multiplied(
+    e: Elaboration, x: Tensor, power: int, span: Span, spans: tuple[Span, Span]
+) -> Tensor:
+    """x**2 = x*x, x**3 = x*x*x, x**4 = (x*x)*(x*x): exact for integers, faster for floats."""
+    square = x if power == 1 else _apply(e, "*", x, x, span, spans)
+    if power < 3:
+        return square
+    return _apply(e, "*", square, x if power == 3 else square, span, spans)
 
 
 def _apply(

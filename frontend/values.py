@@ -183,8 +183,7 @@ def kind_of(value: object) -> str:
         case tuple():
             return f"{len(value)} values"
         case Declared():
-            article = "a"
-            return f"{article} {value.kind}"
+            return f"a {value.kind}"
         case Builtin():
             return "a function"
         case Namespace():

@@ -84,6 +84,9 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "reshape(x, [3, -1])": lambda x, y, ids: x.reshape(3, -1),
     "x - -1": lambda x, y, ids: x + 1,
     "-x ** 2": lambda x, y, ids: -(x**2),
+    "x ** 3 + y ** 4 + x ** 1": lambda x, y, ids: x**3 + y**4 + x,
+    "[i] -> (sum[j] x[i, j]) ** 2": lambda x, y, ids: x.sum(1) ** 2,
+    "[i: 3] -> cast(i, f64) * 2": lambda x, y, ids: np.arange(3.0) * 2,
     "if H > 3 { x } else { y }": lambda x, y, ids: x,
     "[1, 2, 3][1] * x": lambda x, y, ids: 2 * x,
 }
