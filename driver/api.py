@@ -13,12 +13,12 @@ from typing import Any
 from stepwell.artefact import artefact
 from stepwell.cache import DiskCache
 from stepwell.compilation import Compilation, Options
-from stepwell.debug import KERNELS, Trace
+from stepwell.debug import Trace
 from stepwell.descriptions import read_descriptions
 from stepwell.ir.diagnostics import InputError, InternalError, StepwellError
 from stepwell.model import Model
 from stepwell.parameters import embedded_parameters, parameters_of
-from stepwell.report import Kernels, Memory, kernel_reports
+from stepwell.report import Memory, kernel_reports
 from stepwell.runnable import require_runnable
 from stepwell.signature import parse_dim
 from stepwell.source import as_source
@@ -79,7 +79,6 @@ def compiled_model(
     except Exception as error:
         raise InternalError(f"{type(error).__name__}: {error}") from error
     kernels = kernel_reports(made.report["kernels"])
-    compilation.trace.say(KERNELS, str(Kernels(kernels)))
     memory = Memory(
         parse_dim(about["workspace"]), parse_dim(made.report["naive"]), about["weights_size"]
     )

@@ -17,8 +17,10 @@ from typing import Any
 
 from stepwell.cache import DiskCache
 from stepwell.compilation import Compilation
+from stepwell.debug import KERNELS
 from stepwell.ir.collection import collection_paused
 from stepwell.ir.target import Target
+from stepwell.report import Kernels, kernel_reports
 from stepwell.version import compiler_digest
 
 
@@ -50,7 +52,9 @@ def artefact(compilation: Compilation, cache: DiskCache | None) -> Artefact:
     if cache is not None and not checking:
         found = cache.get(key)
         if found is not None:
-            return Artefact.unpack(found)
+            kept = Artefact.unpack(found)
+            compilation.trace.say(KERNELS, str(Kernels(kernel_reports(kept.report["kernels"]))))
+            return kept
     made = _compiled(compilation)
     if cache is not None:
         cache.put(key, made.pack())
