@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NoReturn
 
 from stepwell.frontend import syntax as s
 from stepwell.frontend.elaboration import Elaboration
 from stepwell.frontend.element_types import check_literal
+from stepwell.frontend.limits import MAX_FORMULA
 from stepwell.frontend.numbers import SCALAR_OPS, as_dim, number_value
 from stepwell.frontend.values import Deferred, Scalar, Tensor, is_number, kind_of
 from stepwell.ir import scalar
@@ -92,7 +94,7 @@ def load(e: Elaboration, x: Tensor, items: Sequence[tuple[Any, Any]], node: s.In
             help="inside index notation every axis has a subscript",
         )
     indices = [_place(e, state, x, i, item) for i, item in enumerate(items)]
-    return Scalar(Load(state.operand(x), tuple(indices), x.dtype), state)
+    return element(e, Load(state.operand(x), tuple(indices), x.dtype), state, node.span)
 
 
 def _place(
@@ -181,6 +183,19 @@ def _deferred(value: Any) -> Expr:
     return Unary(value.op, parts[0]) if len(parts) == 1 else Binary(value.op, parts[0], parts[1])
 
 
+def element(e: Elaboration, expr: Expr, state: FormulaState, span: Span) -> Scalar:
+    """An element; its expression, written out as a tree, is bounded."""
+    nodes = sum(1 for _ in islice(scalar.walk(expr), MAX_FORMULA + 1))
+    if nodes > MAX_FORMULA:
+        e.fail(
+            "SW0502",
+            f"this formula has more than {MAX_FORMULA} operations",
+            span,
+            help="compute a part of it as a tensor of its own",
+        )
+    return Scalar(expr, state)
+
+
 def scalar_binary(
     e: Elaboration, op: str, left: Any, right: Any, span: Span, spans: tuple[Span, Span]
 ) -> Scalar:
@@ -190,7 +205,7 @@ def scalar_binary(
         e.fail("SW0604", "`@` multiplies tensors, not elements", span, help="use `*` and `sum`")
     x, y = _pair(e, state, op, left, right, spans)
     if op == "**" and isinstance(right, int) and right == 2 and _cheap(x):
-        return Scalar(Binary("mul", x, x), state)
+        return element(e, Binary("mul", x, x), state, span)
     name = SCALAR_OPS.get(op, op)
     logic = name in ("and", "or")
     if logic != (x.dtype == BOOL) and (logic or name not in scalar.COMPARISONS):
@@ -204,7 +219,7 @@ def scalar_binary(
         )
     if name in ("floordiv", "mod") and y == Const(0, I64):
         e.fail("SW0501", "division by zero", span)
-    return Scalar(Binary(name, x, y), state)
+    return element(e, Binary(name, x, y), state, span)
 
 
 def _state(e: Elaboration, values: Sequence[Any], span: Span) -> FormulaState:
@@ -270,8 +285,8 @@ def scalar_unary(e: Elaboration, name: str, value: Scalar, span: Span) -> Scalar
             "SW0213", f"`{name}` takes floats, not {value.dtype}", span, help="`cast(…, f32)` first"
         )
     if name == "neg" and value.dtype == I64:
-        return Scalar(Binary("sub", Const(0, I64), value.expr), state)
-    return Scalar(Unary(name, value.expr), state)
+        return element(e, Binary("sub", Const(0, I64), value.expr), state, span)
+    return element(e, Unary(name, value.expr), state, span)
 
 
 def scalar_select(
@@ -283,4 +298,4 @@ def scalar_select(
     if test.dtype != BOOL:
         e.fail("SW0213", f"select: the condition must be bool, not {test.dtype}", spans[0])
     a, b = _pair(e, state, "select", values[1], values[2], (spans[1], spans[2]))
-    return Scalar(scalar.Select(test, a, b), state)
+    return element(e, scalar.Select(test, a, b), state, span)

@@ -10,7 +10,7 @@ from typing import Any
 
 from stepwell.frontend import element_types, elements, operators
 from stepwell.frontend.builtin_calls import BUILTINS, BuiltinCall, builtin
-from stepwell.frontend.numbers import static_binary
+from stepwell.frontend.numbers import bounded, static_binary
 from stepwell.frontend.values import Builtin, Deferred, Scalar, Tensor, is_dim, is_number, kind_of
 from stepwell.ir import scalar, size
 from stepwell.ir.dtypes import BOOL, I64, DType
@@ -70,12 +70,13 @@ def _extreme(call: BuiltinCall, op: str, x: Any, y: Any, axis: Any, keep: Any) -
             help=f"`{op}(x, axis: …)` reduces one tensor",
         )
     if is_dim(x) and is_dim(y):
-        return size.maximum(x, y) if op == "max" else size.minimum(x, y)
+        chosen = size.maximum(x, y) if op == "max" else size.minimum(x, y)
+        return bounded(call.e, chosen, call.span)
     if is_number(x) and is_number(y):
         below = static_binary(call.e, "<", x, y, call.span)
         if isinstance(below, bool):
             return y if below == (op == "max") else x
-        return Deferred(op, (x, y))
+        return bounded(call.e, Deferred(op, (x, y)), call.span)
     return _elementwise(call, op, x, y)
 
 

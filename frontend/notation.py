@@ -17,7 +17,7 @@ from stepwell.frontend import dims as rules
 from stepwell.frontend import extents
 from stepwell.frontend import syntax as s
 from stepwell.frontend.elaboration import Elaboration
-from stepwell.frontend.elements import AxisInfo, FormulaState, scalar_of
+from stepwell.frontend.elements import AxisInfo, FormulaState, element, scalar_of
 from stepwell.frontend.evaluation import evaluate, evaluates
 from stepwell.frontend.numbers import as_dim
 from stepwell.frontend.ranges import facts_of
@@ -107,10 +107,10 @@ def reduction(e: Elaboration, node: s.Reduction) -> Scalar | Tensor:
     _check_body(e, node, body)
     axes = tuple(Axis(info.name, Size(((_UNKNOWN, 1),))) for info in infos)
     if node.kind == "mean":
-        return Scalar(_mean(state, axes, body, guard), state)
+        return element(e, _mean(state, axes, body, guard), state, node.span)
     if node.kind.startswith("arg") and len(axes) > 1:
         e.fail("SW0606", f"`{node.kind}` takes one index, not {len(axes)}", node.span)
-    return Scalar(Reduce(node.kind, axes, body, guard), state)
+    return element(e, Reduce(node.kind, axes, body, guard), state, node.span)
 
 
 _UNKNOWN = (Atom("symbol", "?"),)

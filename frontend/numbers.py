@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stepwell.frontend.elaboration import Elaboration
-from stepwell.frontend.limits import MAX_NUMBER
+from stepwell.frontend.limits import MAX_NUMBER, MAX_SIZE
 from stepwell.frontend.values import Deferred, is_dim, is_number, kind_of
 from stepwell.ir import size
 from stepwell.ir.size import Dim, Size
@@ -60,6 +60,19 @@ _FLOAT_FUNCTIONS: dict[str, Callable[[float], float]] = {
 
 def static_binary(e: Elaboration, op: str, left: Any, right: Any, span: Span) -> Any:
     """`left op right` for two values known at compile time; `op` as written in the source."""
+    return bounded(e, _binary(e, op, left, right, span), span)
+
+
+def bounded(e: Elaboration, value: Any, span: Span) -> Any:
+    """The value, refused where it has grown beyond all measure."""
+    large = isinstance(value, Deferred) and value.nodes > MAX_SIZE
+    large = large or (isinstance(value, Size) and len(str(value)) > MAX_SIZE)
+    if large:
+        e.fail("SW0502", "this size has become too long a formula", span)
+    return value
+
+
+def _binary(e: Elaboration, op: str, left: Any, right: Any, span: Span) -> Any:
     if op in ("and", "or"):
         return _logic(e, op, left, right, span)
     if op in ("==", "!=") and isinstance(left, str) and isinstance(right, str):
@@ -232,6 +245,10 @@ def _floats(e: Elaboration, op: str, left: Any, right: Any, span: Span) -> Any:
 
 def static_unary(e: Elaboration, name: str, value: Any, span: Span) -> Any:
     """neg, not, abs, sign or a float function of a number known at compile time."""
+    return bounded(e, _unary(e, name, value, span), span)
+
+
+def _unary(e: Elaboration, name: str, value: Any, span: Span) -> Any:
     if name == "not":
         if isinstance(value, bool):
             return not value

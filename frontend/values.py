@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from stepwell.frontend import syntax
@@ -81,6 +82,11 @@ class Deferred:
 
     op: str
     operands: tuple[Any, ...]  # int, float, Size, Deferred
+
+    @cached_property
+    def nodes(self) -> int:
+        """How many operations, written out as a tree."""
+        return 1 + sum(x.nodes for x in self.operands if isinstance(x, Deferred))
 
     def __str__(self) -> str:
         signs = {

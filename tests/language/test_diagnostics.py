@@ -213,6 +213,28 @@ def test_extremes_are_diagnostics(body: str) -> None:
     assert message(f"fn g(x: f32[4]) {{ {body} }}")
 
 
+@pytest.mark.parametrize(
+    ("start", "step"),
+    [
+        ("N / 3", "{} * {}"),
+        ("N // 3", "({} * {}) // 7"),
+        ("N // 3", "max({} // 5, {} // 7)"),
+        ("sqrt(N)", "{} + {}"),
+    ],
+)
+def test_sizes_that_double_end(start: str, step: str) -> None:
+    lines = [f"let a0 = {start}"]
+    lines += [f"let a{i + 1} = {step.format(f'a{i}', f'a{i}')}" for i in range(60)]
+    body = "; ".join(lines)
+    assert "SW050" in message(f"model m(x: f32[N]) -> f32[N] {{ {body}; x * a60 }}")
+
+
+def test_elements_that_double_end() -> None:
+    nested = "double(" * 60 + "x[i]" + ")" * 60
+    source = f"fn double(x: f32[]) -> f32[] {{ x + x }}\nmodel m(x: f32[N]) {{ [i] -> {nested} }}"
+    assert "SW0502" in message(source)
+
+
 def test_doubling_calls_end() -> None:
     calls = "\n".join(
         f"fn f{i}(x: f32[N]) -> f32[N] {{ f{i - 1}(f{i - 1}(x)) }}" for i in range(1, 39)
