@@ -65,7 +65,7 @@ class Frame:
     scopes: list[dict[str, Any]] = field(default_factory=lambda: [{}])
     call_span: Span | None = None
     let_name: str | None = None
-    assignable: int = 0  # how many scopes from the top may be assigned from an inner block
+    assignable: int = 0  # inside how many `repeat` and `if` the current statement stands
     pending: list[PendingParameter] = field(default_factory=list)
     shares: bool = False  # a model called again: its parameters exist already
 
