@@ -41,7 +41,8 @@ def compile(
     """Compile a model to native code in this process.
 
     source           a path, or the text of a program (or of either IR)
-    model            which of its models; not needed where there is one
+    model            which of its models; not needed where there is one, or one is called as the
+                     file is
     weights          a .safetensors or .npz file, or a mapping from path to array; without them
                      each parameter is drawn from its initialiser with `seed`
     target_cpu       a processor's name, where not this machine's

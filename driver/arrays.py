@@ -79,4 +79,4 @@ def _from_torch_bfloat16(value: object) -> Array | None:
     if torch is None or not isinstance(value, torch.Tensor) or value.dtype != torch.bfloat16:
         return None
     bits: Array = value.detach().contiguous().view(torch.int16).numpy()
-    return bits.view(ml_dtypes.bfloat16)
+    return np.asarray(bits.view(ml_dtypes.bfloat16))

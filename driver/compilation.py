@@ -118,7 +118,7 @@ class Compilation:
     def optimised_graph(self) -> Graph:
         """Simplified, and partitioned into kernels."""
         steps = graph_passes(self.options.fast_math)
-        graph = run_steps(steps, self.graph, self.trace, self.options.check_each_pass)
+        graph: Graph = run_steps(steps, self.graph, self.trace, self.options.check_each_pass)
         self._say("graph-opt", graph)
         return graph
 

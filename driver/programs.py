@@ -6,6 +6,7 @@ InputError for a wrong choice of model.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stepwell.ir.diagnostics import InputError
@@ -25,13 +26,15 @@ def checked(source: Source) -> CheckedProgram:
 
 
 def choose_model(program: CheckedProgram, model: str | None) -> str:
-    """The named model, or the only one."""
+    """The named model, or the only one, or the one that is called as its file is."""
     from stepwell.frontend import models
 
     names = models(program)
     if model is None and len(names) == 1:
         return names[0]
     file = program.root.file
+    if model is None and Path(file).stem in names:
+        return Path(file).stem
     if not names:
         raise InputError(f"{file} declares no model")
     if model is None:

@@ -24,8 +24,9 @@ class CommandError(Exception):
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--model", "-m", metavar="M", help="which model; not needed if there is one"
-    )
+        "--model", "-m", metavar="M",
+        help="which model; not needed if there is one, or one is called as the file is",
+    )  # fmt: skip
 
 
 def add_compilation(parser: argparse.ArgumentParser) -> None:

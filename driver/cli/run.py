@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -118,15 +120,21 @@ def _facts(array: Array) -> list[tuple[str, float]]:
 
 
 def _save(path: str, results: Mapping[str, Array]) -> None:
-    import io
-
     # NumPy's files know no bfloat16: it is written as f32, which holds every value of it.
     plain = {n: a.astype(np.float32) if a.dtype.kind == "V" else a for n, a in results.items()}
+    if path.endswith(".npy"):
+        if len(plain) > 1:
+            raise CommandError(f"--output {path}: {len(plain)} outputs need an .npz")
+        write_file(path, _npy(next(iter(plain.values()))))
+        return
     stream = io.BytesIO()
-    if path.endswith(".npz"):
-        np.savez(stream, **plain)
-    elif len(plain) == 1:
-        np.save(stream, next(iter(plain.values())))
-    else:
-        raise CommandError(f"--output {path}: {len(plain)} outputs need an .npz")
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, array in plain.items():
+            archive.writestr(f"{name}.npy", _npy(array))
     write_file(path, stream.getvalue())
+
+
+def _npy(array: Array) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
