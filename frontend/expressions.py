@@ -63,7 +63,7 @@ def unknown_name(e: Elaboration, node: s.Name) -> Any:
     ]
     if inside:
         hint = f"did you mean `{inside[0]}`?"
-    elif hint is None and _in_nn(name):
+    elif _in_nn(name):
         hint = f"write `use nn` at the top of the file, then `nn.{name}`"
     e.fail("SW0301", f"there is no `{name}` here", node.span, "unknown name", help=hint)
 

@@ -53,9 +53,11 @@ class Matcher:
         self.e, self.frame, self.call_span = e, frame, call_span
         self.waiting: list[_Waiting] = []
         self.bound_by: dict[str, str] = {}
+        self.places: dict[str, Label] = {}
 
     def tensor(self, formal: syntax.Formal, argument: Tensor | Scalar, span: Span) -> None:
         """Match one argument's dtype and shape."""
+        self.places[formal.name] = Label(span, _describe(argument))
         self._dtype(formal, argument, span)
         shape = argument.shape if isinstance(argument, Tensor) else ()
         self._shape(formal, shape, argument, span)
@@ -257,6 +259,9 @@ class Matcher:
         callee = self.frame.function.name
         where = f"axis {axis} of `{formal.name}`" if axis is not None else f"`{formal.name}`"
         source = self.bound_by.get(name or "")
+        labels = [Label(span, _describe(argument))]
+        if source in self.places and source != formal.name:
+            labels.append(self.places[source])
         because = f", as in `{source}`" if source and source != formal.name else ""
         shown = f" (`{pattern}`)" if pattern != expected else ""
         notes = (
@@ -270,7 +275,7 @@ class Matcher:
         self.e.fail_labels(
             "SW0216",
             f"{where} of `{callee}` must be {expected}{shown}{because}, not {actual}",
-            [Label(span, _describe(argument))],
+            labels,
             help=help,
             notes=notes,
         )

@@ -164,9 +164,9 @@ class _Slicing:
             self.e.constrain(0, "<=", at, f"subscript {at} must not be negative", span)
         return at
 
-    def _outside(self, shown: str, dim: Dim, span: Span) -> NoReturn:
+    def _outside(self, shown: str, dim: Dim, span: Span, what: str = "subscript") -> NoReturn:
         self.e.fail(
-            "SW0602", f"subscript {shown} lies outside of an axis of {dim}", span, self.x.describe()
+            "SW0602", f"{what} {shown} lies outside of an axis of {dim}", span, self.x.describe()
         )
 
     def _bound(self, node: s.Expr | None, default: Dim, dim: Dim) -> Dim:
@@ -176,7 +176,7 @@ class _Slicing:
         if size.provably_le(value, -1):
             value = value + dim
         if size.provably_le(value, -1) or size.provably_le(dim + 1, value):
-            self._outside(str(value), dim, node.span)
+            self._outside(str(value), dim, node.span, "the bound")
         if not size.provably_le(value, dim):
             self.e.constrain(
                 value, "<=", dim, f"bound {value} must lie in an axis of {dim}", node.span

@@ -93,6 +93,7 @@ layer never_called(x: f32[N], units: int) -> f32[N] { unknown(x) }
         ("use n\nmodel m(x: f32[N]) -> f32[N] { x }", "did you mean `nn`?"),
         ("use nn\nmodel m(x: f32[N, 4]) { nn.dens(x, 3) }", "did you mean `dense`?"),
         ("use nn\nmodel m(x: f32[N, 4]) { dense(x, 3) }", "did you mean `nn.dense`?"),
+        ("model m(x: f32[N, 4]) { conv2d(x, 3) }", "write `use nn` at the top of the file, then"),
         ("model m(x: f32[N, 4]) { nn.dense(x, 3) }", "write `use nn` at the top of the file"),
         ("model m(x: float32[N]) { x }", "write `f32`"),
         ("model m(x: f32[Batch]) -> f32[Bach] { x }", "did you mean `Batch`?"),
