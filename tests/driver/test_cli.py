@@ -105,6 +105,12 @@ def test_run(run: Run, files: Path, weights: str, given: str) -> None:
         np.testing.assert_array_equal(results["out"], [[6, 7, 0], [22, 23, 0]])
 
 
+def test_a_model_called_as_its_file_is_needs_no_naming(run: Run, files: Path) -> None:
+    (files / "twice.well").write_text(PAIR)
+    assert "graph @twice" in run("emit", "twice.well", "--stage", "graph").out
+    assert run("emit", "pair.well", "--stage", "graph").code == 2
+
+
 def test_the_seed_decides_without_weights(run: Run, files: Path) -> None:
     first = run("run", "net.well", "--input", "x=x.npy", "--seed", "1")
     assert "parameters were drawn with seed 1" in first.err
