@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from stepwell.debug import KERNELS, Trace
-from stepwell.ir.diagnostics import InputError
+from stepwell.ir.diagnostics import InputError, InternalError
 from stepwell.ir_texts import (
     graph_text,
     loops_text,
@@ -158,7 +158,12 @@ class Compilation:
             for name in ("llvm", "llvm-opt", "asm"):
                 self.trace.stage(name, self._native_stage(name, None))
         start = time.perf_counter()
-        code = compile_object(self.program, self.target)
+        program = self.program
+        try:
+            code = compile_object(program, self.target)
+        except Exception as error:
+            message = f"code generation: {type(error).__name__}: {error}"
+            raise InternalError(message, text_of(program)) from error
         self.trace.ran("compile_object", time.perf_counter() - start, None)
         self.trace.stage("obj", code)
         return code

@@ -6,6 +6,7 @@ In: a path and bytes. Out: the file, written to the side and renamed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
@@ -24,6 +25,8 @@ def write_file(path: str | Path, data: bytes | str, executable: bool = False) ->
         with path.open("wb") as file:
             file.write(content)
         return
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder", str(path.parent))
     handle, side = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:

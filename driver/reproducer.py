@@ -9,6 +9,8 @@ In: an exception that no one expected. Out: a message, and a file that `stepwell
 from __future__ import annotations
 
 import hashlib
+import shlex
+import sys
 import tempfile
 import traceback
 from pathlib import Path
@@ -23,6 +25,7 @@ def write_reproducer(error: Exception) -> str:
     bug = error if isinstance(error, InternalError) else None
     message = bug.message if bug else f"{type(error).__name__}: {error}"
     head = f"// stepwell {VERSION}\n// {message.splitlines()[0] if message else 'no message'}\n"
+    head += f"// command: {shlex.join(sys.argv[1:])}\n"
     trace = "".join(traceback.format_exception(error))
     notes = "".join(f"// {line}\n" for line in trace.splitlines())
     body = bug.reproducer if bug else ""
@@ -30,7 +33,8 @@ def write_reproducer(error: Exception) -> str:
     lines = [f"a bug in Stepwell: {message}"]
     lines += [f"  {note}" for note in (bug.notes if bug else ())]
     if path and bug and bug.reproducer:
-        lines.append(f"  it can be seen again with: stepwell opt {path} --passes '{bug.pipeline}'")
+        command = f"opt {path} --passes '{bug.pipeline}'" if bug.pipeline else f"emit {path} -s obj"
+        lines.append(f"  it can be seen again with: stepwell {command}")
     elif path:
         lines.append(f"  what Stepwell was doing is in {path}")
     lines.append("  please report it, with that file; your program is not at fault")

@@ -428,3 +428,21 @@ def test_a_bug_is_said_to_be_one(run: Run, files: Path, monkeypatch: pytest.Monk
         again.unlink()
     monkeypatch.undo()
     assert run("opt", path, "--passes", "").code == 0
+
+
+def test_a_bug_in_code_generation_leaves_the_loops(
+    run: Run, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(program: object, target: object) -> bytes:
+        raise RuntimeError("no code")
+
+    monkeypatch.setattr("stepwell.codegen.jit.compile_object", broken)
+    done = run("emit", "net.well", "--stage", "obj", "-o", "net.o")
+    assert done.code == 3
+    assert "a bug in Stepwell: code generation: RuntimeError: no code" in done.err
+    (path,) = files.glob("stepwell-bug-*")
+    assert f"stepwell emit {path.name} -s obj" in done.err
+    assert "command: " in path.read_text()
+    path = path.rename(files / "kept.txt")
+    monkeypatch.undo()
+    assert run("emit", path, "--stage", "obj", "-o", "net.o").code == 0
