@@ -44,7 +44,10 @@ def _check_module(program: CheckedProgram, module: LoadedModule) -> list[Diagnos
     for function in module.tree.functions:
         needed = [f for f in function.formals if is_static(f.type) and f.default is None]
         if not needed:
-            faults += _check_function(program, module, function, {})
+            found = _check_function(program, module, function, {})
+            if any(fault.code == "SW0502" for fault in found):
+                program.endless.append(function)  # told once: callers do not run into it again
+            faults += found
         elif all(f.type.name in _SAMPLES for f in needed):
             samples = {f.name: _SAMPLES[f.type.name](f.name) for f in needed}
             found = _check_function(program, module, function, samples)
@@ -79,7 +82,6 @@ def _check_function(
             return []
         found = found or faults
         if any(fault.code == "SW0502" for fault in faults):
-            program.endless.append(function)
             break
     return found
 

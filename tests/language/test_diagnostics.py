@@ -236,6 +236,13 @@ def test_elements_that_double_end() -> None:
     assert "SW0502" in message(source)
 
 
+def test_what_is_too_large_with_sample_arguments_is_told_where_it_is_called() -> None:
+    source = """
+    layer parts(x: f32[N, K], count: int) -> f32[N] { split(x, 5000 * count)[0] }
+    model m(x: f32[N, 4]) { parts(x, count: 1) }"""
+    assert "SW0502" in message(source)
+
+
 def test_doubling_calls_end() -> None:
     calls = "\n".join(
         f"fn f{i}(x: f32[N]) -> f32[N] {{ f{i - 1}(f{i - 1}(x)) }}" for i in range(1, 39)
