@@ -45,7 +45,7 @@ def pack_weights(program: Program, arrays: Mapping[str, Array]) -> Array:
         shape = tuple(evaluate(dim, {}) for dim in item.buffer.shape)
         if name not in arrays:
             raise InputError(f"the weights have no parameter `{name}`")
-        array = np.ascontiguousarray(arrays[name])
+        array = np.asarray(arrays[name], order="C")
         if array.dtype != dtype.numpy or array.shape != shape:
             raise InputError(
                 f"parameter `{name}` is {dtype}{list(shape)}, "

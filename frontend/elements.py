@@ -115,7 +115,7 @@ def _place(
         e.fail("SW0605", f"a subscript is an integer, not {expr.dtype}", node.span)
     if expr.dtype != I64:
         expr = Cast(expr, I64)
-    place = scalar.as_dim(expr)
+    place = None if scalar.divides_by(expr, state.axes) else scalar.as_dim(expr)
     if place is not None:
         expr = scalar.from_dim(place)
         state.uses.append(Use(place, x.shape[axis], axis, x, node.span, tuple(state.facts)))

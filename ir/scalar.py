@@ -19,7 +19,7 @@ propagate NaN; a cast from float to integer saturates, NaN to 0; `div` is for fl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 
 from stepwell.ir.dtypes import BOOL, I64, DType
@@ -316,6 +316,17 @@ def as_dim(expr: Expr) -> Dim | None:
                 case "max" | "min":
                     return apply(op, left, right)
     return None
+
+
+def divides_by(expr: Expr, names: Collection[str]) -> bool:
+    """Whether a quotient or remainder in `expr` divides by something that depends on `names`.
+
+    For an index that can be 0, `i // i` is 0 or 1: dims, where it is 1, are no help then.
+    """
+    return any(
+        isinstance(e, Binary) and e.op in ("floordiv", "mod") and not variables(e.y).isdisjoint(names)
+        for e in walk(expr)
+    )
 
 
 def simplify_index(expr: Expr) -> Expr:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stepwell.ir.scalar import Const, Expr, Var, as_dim, coefficient, from_dim, walk
+from stepwell.ir.scalar import Const, Expr, Var, as_dim, coefficient, divides_by, from_dim, walk
 from stepwell.ir.size import (
     Dim,
     Size,
@@ -110,7 +110,10 @@ def simplify(expr: Expr, ranges: Ranges) -> Expr:
 
 
 def index_dim(expr: Expr, ranges: Ranges) -> Dim | None:
-    """`as_dim`, but None where the expression depends on data: a dim's names are at least 0."""
+    """`as_dim`, but None where the expression depends on data (a dim's names are at least 0), or
+    divides by an index (which can be 0)."""
+    if divides_by(expr, ranges):
+        return None
     if any(isinstance(e, Var) and ranges.get(e.name, 0) is None for e in walk(expr)):
         return None
     return as_dim(expr)

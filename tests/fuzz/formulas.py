@@ -346,7 +346,9 @@ def _sum(terms: Sequence[Value], dtype: str) -> Value:
     whole = all((value * 4096.0).is_integer() for value, _ in terms)
     if not error and whole and size * 4096.0 < 2.0**24:
         return _rounded(total, 0.0, dtype)  # exact in f32 in every order
-    return _rounded(total, error + len(terms) * EPS["f64" if dtype == "f64" else "f32"] * size, dtype)
+    return _rounded(
+        total, error + len(terms) * EPS["f64" if dtype == "f64" else "f32"] * size, dtype
+    )
 
 
 # ---- Text ------------------------------------------------------------------------------------
@@ -520,7 +522,9 @@ class Drawer:
         return self.draw(st.integers(0, 99)) < percent  # type: ignore[operator]
 
     def name(self) -> str:
-        return "ijklmpqrsuvw"[next(self.count) % 12] + ("" if next(self.count) < 24 else "_2")
+        """A name that no other index of the program has."""
+        number = next(self.count)
+        return "ijklmpqrsuvw"[number % 12] + (str(number // 12) if number >= 12 else "")
 
     def extent(self) -> Lin:
         return self.pick((Lin(0, "N", 1), Lin(0, "N", 1), Lin(0, "M", 1), Lin(1, "N", 1),
@@ -573,7 +577,9 @@ class Drawer:
         if same and self.maybe(50):
             tensor = self.pick(same)
         else:
-            tensor = Tensor(f"{'x' if below is None else 'ids'}{len(self.tensors)}", dtype, shape, below)
+            tensor = Tensor(
+                f"{'x' if below is None else 'ids'}{len(self.tensors)}", dtype, shape, below
+            )
             self.tensors.append(tensor)
         for choice in at:
             if choice.plain:
@@ -728,7 +734,9 @@ class Drawer:
         result, text = self.formula()
         lines.append(text)
         self._tell_sizes(lets, result)
-        formals = ", ".join(f"{t.name}: {t.dtype}[{', '.join(map(str, t.shape))}]" for t in self.tensors)
+        formals = ", ".join(
+            f"{t.name}: {t.dtype}[{', '.join(map(str, t.shape))}]" for t in self.tensors
+        )
         body = "".join(f"    {line}\n" for line in lines)
         return Program(self.tensors, lets, result, f"model f({formals}) {{\n{body}}}\n")
 

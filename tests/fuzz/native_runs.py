@@ -12,9 +12,11 @@ import mmap
 import os
 import pickle
 import signal
+import traceback
 from collections.abc import Mapping
 
 import numpy as np
+
 from stepwell.codegen.jit import NativeProgram
 from stepwell.codegen.objects import pack_weights
 from stepwell.ir.loop.core import Program
@@ -54,7 +56,10 @@ def _at_the_end(array: np.ndarray, fill: int | None = None) -> np.ndarray:
 
 
 def _run(
-    native: NativeProgram, program: Program, sizes: Mapping[str, int], arrays: Mapping[str, np.ndarray]
+    native: NativeProgram,
+    program: Program,
+    sizes: Mapping[str, int],
+    arrays: Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
     values = [sizes[name] for name in program.sizes]
     inputs = [_at_the_end(arrays[item.buffer.name]) for item in program.with_role("input")]
@@ -89,7 +94,10 @@ def _padded(array: np.ndarray) -> np.ndarray:
 
 
 def run_native(
-    native: NativeProgram, program: Program, sizes: Mapping[str, int], arrays: Mapping[str, np.ndarray]
+    native: NativeProgram,
+    program: Program,
+    sizes: Mapping[str, int],
+    arrays: Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
     """Runs in a child. Raises Refused and Crashed."""
     _ = native.entry, native.workspace_size([sizes[name] for name in program.sizes])
@@ -98,26 +106,24 @@ def run_native(
     if child == 0:
         os.close(reader)
         signal.alarm(_TIMEOUT_S)
-        code = 1
         try:
-            try:
-                answer: object = _run(native, program, sizes, arrays)
-            except Refused as error:
-                answer = str(error)
-            with os.fdopen(writer, "wb") as stream:
-                pickle.dump(answer, stream)
-            code = 0
-        finally:
-            os._exit(code)
+            answer: object = _run(native, program, sizes, arrays)
+        except Refused as error:
+            answer = str(error)
+        except BaseException:
+            answer = Crashed(traceback.format_exc())
+        with os.fdopen(writer, "wb") as stream:
+            pickle.dump(answer, stream)
+        os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as stream:
         data = stream.read()
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         raise Crashed(signal.Signals(os.WTERMSIG(status)).name)
-    if os.WEXITSTATUS(status):
-        raise Crashed(f"exit status {os.WEXITSTATUS(status)}")
     answer = pickle.loads(data)
+    if isinstance(answer, Crashed):
+        raise answer
     if isinstance(answer, str):
         raise Refused(answer)
     return answer

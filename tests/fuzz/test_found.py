@@ -5,9 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+from stepwell import compile
+from stepwell.codegen.objects import pack_weights
+from stepwell.compilation import Compilation
 from stepwell.frontend import check, elaborate
-from stepwell.ir.diagnostics import UserError
+from stepwell.source import as_source
 
 
 def graph_of(source: str):
@@ -20,6 +25,8 @@ def test_native_code_in_a_cycle_is_collected() -> None:
     script = """
 import gc
 from stepwell import compile
+from stepwell.codegen.objects import pack_weights
+from stepwell.compilation import Compilation
 for _ in range(4):
     model = compile("model f(x: f32[N]) -> f32[N] { x + 1.0 }", cache=False)
     model.itself = model
@@ -56,3 +63,17 @@ def test_subscripts_that_leave_their_axis(subscript: str) -> None:
     """N = 1 breaks the first two: checked on entry. The last is within bounds for every N."""
     constraints = graph_of(f"model f(x: f32[N]) {{ [i: N] -> x[{subscript}] }}").constraints
     assert bool(constraints) == ("min" not in subscript)
+
+
+def test_an_index_over_itself_is_zero_at_zero() -> None:
+    """i // i was simplified to 1, and x[i // i] to x[1]."""
+    source = "model f(x: f32[3]) { [i: 3] -> x[i // i] + cast(i // i + i % i, f32) }"
+    found = compile(source, cache=False)(np.array([0.0, 5.0, 9.0], np.float32))
+    np.testing.assert_array_equal(found, [0.0, 6.0, 6.0])
+
+
+def test_a_parameter_without_axes() -> None:
+    """Packing the weights gave a scalar an axis."""
+    program = Compilation(as_source("model f(x: f32[N]) { param s: f32 = ones; x * s }")).program
+    packed = pack_weights(program, {"s": np.array(2.5, np.float32)})
+    assert packed[:4].view(np.float32)[0] == 2.5

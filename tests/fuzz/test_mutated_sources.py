@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, note, seed, settings
 from hypothesis import strategies as st
 from seeds import note_seed, seed_of
+from text_mutations import LIMIT_S, Edit, edits, mutated, no_hang
+
 from stepwell.frontend import check, elaborate, models, parse, render_ast
 from stepwell.ir.diagnostics import UserError
 from stepwell.ir.graph import verify_graph
-from text_mutations import LIMIT_S, Edit, edits, mutated, no_hang
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("examples", "frontend/stdlib", "tests/language")
