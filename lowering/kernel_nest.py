@@ -42,7 +42,6 @@ from stepwell.ir.scalar import (
     Select,
     Unary,
     Var,
-    children,
     from_dim,
     identity,
     index,
@@ -50,8 +49,9 @@ from stepwell.ir.scalar import (
     variables,
     walk,
 )
-from stepwell.ir.size import Dim, product, symbols
+from stepwell.ir.size import Dim, symbols
 from stepwell.ir.span import Span
+from stepwell.lowering.kernel_cost import flops
 from stepwell.lowering.ranges import Ranges, index_dim, simplify, within
 from stepwell.lowering.survey import Survey, always
 
@@ -79,27 +79,6 @@ def lower_kernel(
         flops(region),
         span,
     )
-
-
-def flops(region: Graph) -> Dim:
-    """Arithmetic operations of a region: one per operator application, transcendental or not."""
-    total: Dim = 0
-    for op in region.ops:
-        for formula in op.formulas():
-            total = total + _flops(formula.value, product([a.extent for a in formula.axes]))
-    return total
-
-
-def _flops(expr: Expr, times: Dim) -> Dim:
-    if isinstance(expr, Reduce):
-        inner = times * product([axis.extent for axis in expr.axes])
-        return inner + _flops(expr.body, inner)
-    total: Dim = 0
-    if isinstance(expr, (Unary, Binary)) and expr.dtype.is_float:
-        total = times
-    for child in () if isinstance(expr, Load) else children(expr):
-        total = total + _flops(child, times)
-    return total
 
 
 def _buffer(value: Value) -> Buffer:

@@ -18,204 +18,41 @@ High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008, for the idea.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from stepwell.ir.dtypes import DType
-from stepwell.ir.loop.analysis import substitute_block
-from stepwell.ir.loop.core import (
-    Alloc,
-    Block,
-    Check,
-    For,
-    If,
-    Kernel,
-    Let,
-    LoopKind,
-    Store,
-    statements,
-)
-from stepwell.ir.scalar import Binary, Const, Expr, Load, Select, Var, loads, variables
+from stepwell.ir.loop.core import Block, For, If, Kernel, LoopKind, Store, statements
+from stepwell.ir.scalar import Binary, Expr, variables
 from stepwell.ir.size import Dim, product
 from stepwell.ir.target import Target
+from stepwell.lowering.strategies.products import Product, find_product, without_outer_lets
+from stepwell.lowering.strategies.register_tile import Tile, choose_tile
 from stepwell.lowering.transforms.fuse_loops import fuse_loops
 from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.navigate import find_loop, replace_loop
 from stepwell.lowering.transforms.pack import pack
-from stepwell.lowering.transforms.reorder import perfect_nest, reorder
+from stepwell.lowering.transforms.reorder import reorder
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
 from stepwell.lowering.transforms.split import split
 
 SMALL = 4  # rows below which packing costs more than it saves
-UNKNOWN = 1024  # taken for a symbolic size where a choice needs a number
-
-
-@dataclass(frozen=True)
-class Product:
-    """The anatomy of a contraction's nest: loop indices by group, and the two factors."""
-
-    batch: tuple[str, ...]
-    outer: tuple[str, ...]
-    rows: tuple[str, ...]
-    columns: tuple[str, ...]
-    reduction: tuple[str, ...]
-    a: Expr
-    b: Expr
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A register tile of `rows` × (`vectors` × `lanes`), and blocks in panels of it."""
-
-    rows: int
-    vectors: int
-    lanes: int
-    row_panels: int
-    column_panels: int
 
 
 def schedule_contraction(kernel: Kernel, target: Target) -> Kernel | None:
     """The packed, tiled kernel; None where the kernel is not a product worth it."""
-    kernel = _without_outer_lets(kernel)
+    kernel = without_outer_lets(kernel)
     found = find_product(kernel)
     if found is None:
         return None
-    extents = {name: find_loop(kernel.body, name).extent for name in (*found.rows, *found.columns)}
-    rows = product([extents[name] for name in found.rows])
+    rows = _extent(kernel, found.rows)
     if not found.rows or (isinstance(rows, int) and rows < SMALL):
         return None
-    columns = product([extents[name] for name in found.columns])
-    depth = product([find_loop(kernel.body, name).extent for name in found.reduction])
-    tile = choose_tile(rows, columns, depth, found.a.dtype, target)
-    return _tiled(kernel, found, tile)
+    columns, depth = _extent(kernel, found.columns), _extent(kernel, found.reduction)
+    return _tiled(kernel, found, choose_tile(rows, columns, depth, found.a.dtype, target))
 
 
-# ---------------------------------------------------------------------- recognising
-
-
-def _without_outer_lets(kernel: Kernel) -> Kernel:
-    """Lets between the loops of the outer nest moved into its innermost body."""
-
-    def sink(block: Block) -> Block:
-        loops = [s for s in block if isinstance(s, For)]
-        lets = [s for s in block if isinstance(s, Let)]
-        if len(loops) != 1 or len(loops) + len(lets) != len(block):
-            return block
-        body = loops[0].body
-        for let in reversed(lets):
-            body = substitute_block(body, {let.name: let.value})
-        return (replace(loops[0], body=sink(body)),)
-
-    allocations = tuple(s for s in kernel.body if isinstance(s, Alloc))
-    rest = tuple(s for s in kernel.body if not isinstance(s, Alloc))
-    return replace(kernel, body=(*allocations, *sink(rest)))
-
-
-def find_product(kernel: Kernel) -> Product | None:
-    """The anatomy of the kernel, where it is one perfect nest around one sum of products."""
-    nests = [s for s in kernel.body if isinstance(s, For)]
-    if len(nests) != 1:
-        return None
-    nest = perfect_nest(kernel, nests[0].index)
-    body = find_loop(kernel.body, nest[-1]).body
-    inner = [s for s in body if isinstance(s, For)]
-    if len(inner) != 1 or any(isinstance(s, (If, Check)) for s in body):
-        return None
-    reduction = perfect_nest(kernel, inner[0].index)
-    term = _term(find_loop(kernel.body, reduction[-1]).body)
-    stores = [s for s in body if isinstance(s, Store) and s.indices]
-    if term is None or not stores:
-        return None
-    order = [i.name for i in stores[0].indices if isinstance(i, Var)]
-    if set(order) != set(nest) or len(order) != len(nest):
-        return None
-    return _grouped(nest, order, reduction, _factors(term))
-
-
-def _term(body: Block) -> Expr | None:
-    """What is added to the accumulator, with the lets of the body put in."""
-    values: dict[str, Expr] = {}
-    for statement in body:
-        match statement:
-            case Let(name=name, value=value):
-                (whole,) = substitute_block((Let(name, value),), values)
-                assert isinstance(whole, Let)
-                values[name] = whole.value
-            case Store(buffer=name, indices=(), value=Binary(op="add", x=Load(buffer=same), y=y)):
-                if name != same or statement is not body[-1]:
-                    return None
-                (whole_store,) = substitute_block((Store("", (), y),), values)
-                assert isinstance(whole_store, Store)
-                term = whole_store.value
-                # A guarded load is 0 outside its guard, and so is the product.
-                if isinstance(term, Select) and isinstance(term.y, Const) and term.y.value == 0:
-                    term = term.x
-                return term
-            case _:
-                return None
-    return None
-
-
-def _factors(term: Expr) -> list[Expr]:
-    if isinstance(term, Binary) and term.op == "mul":
-        return [*_factors(term.x), *_factors(term.y)]
-    return [term]
-
-
-def _grouped(
-    nest: list[str], order: list[str], reduction: list[str], factors: list[Expr]
-) -> Product | None:
-    last = order[-1]
-    b_factors = [f for f in factors if last in variables(f)]
-    a_factors = [f for f in factors if last not in variables(f)]
-    if len(b_factors) != 1 or not a_factors:
-        return None
-    (b,), a = b_factors, a_factors[0]
-    for factor in a_factors[1:]:
-        a = Binary("mul", a, factor)
-    if not loads(a) or not loads(b):
-        return None
-    in_a, in_b = variables(a), variables(b)
-    batch = [n for n in nest if n in in_a and n in in_b]
-    rows = [n for n in nest if n in in_a and n not in in_b]
-    columns: list[str] = []
-    for name in reversed(order):
-        if name in in_a:
-            break
-        columns.insert(0, name)
-    if not columns or any(n not in in_a and n not in in_b for n in nest):
-        return None
-    outer = [n for n in nest if n in in_b and n not in in_a and n not in columns]
-    if not all(r in in_a | in_b for r in reduction):
-        return None
-    return Product(tuple(batch), tuple(outer), tuple(rows), tuple(columns), tuple(reduction), a, b)
-
-
-# ---------------------------------------------------------------------- choosing
-
-
-def choose_tile(rows: Dim, columns: Dim, depth: Dim, dtype: DType, target: Target) -> Tile:
-    """A register tile that fills the registers, wastes little at the edges, and blocks for L2."""
-    lanes = target.lanes(dtype)
-    registers = target.vector_registers
-    most = 2 if registers <= 16 else 4
-    available = registers - 2
-    vectors = most if registers <= 16 else 2
-    if isinstance(columns, int):
-        vectors = max(1, min(vectors, -(-columns // lanes)))
-    tallest = max(1, (available - vectors) // vectors)
-    tallest = min(tallest, 14)
-    height = tallest
-    if isinstance(rows, int):
-        heights = range(1, min(tallest, rows) + 1)
-        height = min(heights, key=lambda m: (-(-rows // m) * (m + 1), -m))
-    deep = depth if isinstance(depth, int) else UNKNOWN
-    panel_bytes = max(1, deep) * dtype.compute.bytes
-    row_panels = max(1, target.l2 // 3 // (panel_bytes * height))
-    column_panels = max(1, target.l2 // 3 // (panel_bytes * vectors * lanes))
-    return Tile(height, vectors, lanes, row_panels, column_panels)
-
-
-# ---------------------------------------------------------------------- transforming
+def _extent(kernel: Kernel, names: Sequence[str]) -> Dim:
+    return product([find_loop(kernel.body, name).extent for name in names])
 
 
 def _tiled(kernel: Kernel, found: Product, tile: Tile) -> Kernel:
@@ -227,9 +64,8 @@ def _tiled(kernel: Kernel, found: Product, tile: Tile) -> Kernel:
     kernel, deep = _fused(kernel, found.reduction)
     kernel = simplify_kernel(kernel)
 
-    width = tile.vectors * tile.lanes
     rows = split(kernel, row, tile.rows, "guard", ("row_tile", "row"))
-    columns = split(rows.kernel, column, width, "guard", ("column_tile", "column"))
+    columns = split(rows.kernel, column, tile.width, "guard", ("column_tile", "column"))
     kernel = _pack_a(columns.kernel, (rows.outer, rows.inner), deep, outside)
     row_blocks = split(kernel, rows.outer, tile.row_panels, "bound", ("row_block", "row_panel"))
     column_blocks = split(

@@ -1,0 +1,143 @@
+"""Recognising a sum of products.
+
+In: a naive nest. Out: its anatomy, a `Product`, where its heart is `acc[] = acc[] + A * B`: the
+result's axes in groups, and the two factors.
+
+    for i { for j { acc[] = 0.0; for k { acc[] = acc[] + x[i, k] * w[k, j] }; y[i, j] = acc[] } }
+      →  rows (i), columns (j), reduction (k), A = x[i, k], B = w[k, j]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from stepwell.ir.loop.analysis import substitute_block
+from stepwell.ir.loop.core import Alloc, Block, Check, For, If, Kernel, Let, Store
+from stepwell.ir.scalar import Binary, Const, Expr, Load, Select, Var, loads, variables
+from stepwell.lowering.transforms.navigate import find_loop
+from stepwell.lowering.transforms.reorder import perfect_nest
+
+
+@dataclass(frozen=True)
+class Product:
+    """The anatomy of a contraction's nest: loop indices by group, and the two factors."""
+
+    batch: tuple[str, ...]
+    outer: tuple[str, ...]
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    reduction: tuple[str, ...]
+    a: Expr
+    b: Expr
+
+
+def without_outer_lets(kernel: Kernel) -> Kernel:
+    """Lets between the loops of the outer nest moved into its innermost body."""
+
+    def sink(block: Block) -> Block:
+        loops = [s for s in block if isinstance(s, For)]
+        lets = [s for s in block if isinstance(s, Let)]
+        if len(loops) != 1 or len(loops) + len(lets) != len(block):
+            return block
+        body = loops[0].body
+        for let in reversed(lets):
+            body = substitute_block(body, {let.name: let.value})
+        return (replace(loops[0], body=sink(body)),)
+
+    allocations = tuple(s for s in kernel.body if isinstance(s, Alloc))
+    rest = tuple(s for s in kernel.body if not isinstance(s, Alloc))
+    return replace(kernel, body=(*allocations, *sink(rest)))
+
+
+def find_product(kernel: Kernel) -> Product | None:
+    """The anatomy of the kernel, where it is one perfect nest around one sum of products."""
+    nests = [s for s in kernel.body if isinstance(s, For)]
+    if len(nests) != 1:
+        return None
+    nest = perfect_nest(kernel, nests[0].index)
+    body = find_loop(kernel.body, nest[-1]).body
+    inner = [s for s in body if isinstance(s, For)]
+    if len(inner) != 1 or any(isinstance(s, (If, Check)) for s in body):
+        return None
+    reduction = perfect_nest(kernel, inner[0].index)
+    term = _term(find_loop(kernel.body, reduction[-1]).body)
+    stores = [s for s in body if isinstance(s, Store) and s.indices]
+    if term is None or not stores:
+        return None
+    order = [i.name for i in stores[0].indices if isinstance(i, Var)]
+    if set(order) != set(nest) or len(order) != len(nest):
+        return None
+    return _grouped(nest, order, reduction, _factors(term))
+
+
+def _term(body: Block) -> Expr | None:
+    """What is added to the accumulator, with the lets of the body put in."""
+    values: dict[str, Expr] = {}
+    for statement in body:
+        match statement:
+            case Let(name=name, value=value):
+                (whole,) = substitute_block((Let(name, value),), values)
+                assert isinstance(whole, Let)
+                values[name] = whole.value
+            case Store(buffer=name, indices=(), value=Binary(op="add", x=Load(buffer=same), y=y)):
+                if name != same or statement is not body[-1]:
+                    return None
+                (whole_store,) = substitute_block((Store("", (), y),), values)
+                assert isinstance(whole_store, Store)
+                term = whole_store.value
+                if isinstance(term, Select) and _is_0_outside(term):
+                    term = term.x
+                return term
+            case _:
+                return None
+    return None
+
+
+def _is_0_outside(term: Select) -> bool:
+    """Whether the term's guard is a guard of one of its factors, which is 0 outside of it."""
+    if not isinstance(term.y, Const) or term.y.value != 0:
+        return False
+    guards = [f.guard for f in _factors(term.x) if isinstance(f, Load) and f.guard is not None]
+    return any(term.condition in _conjuncts(guard) for guard in guards)
+
+
+def _conjuncts(guard: Expr) -> list[Expr]:
+    """The guard, and what it is the conjunction of."""
+    if isinstance(guard, Binary) and guard.op == "and":
+        return [guard, *_conjuncts(guard.x), *_conjuncts(guard.y)]
+    return [guard]
+
+
+def _factors(term: Expr) -> list[Expr]:
+    if isinstance(term, Binary) and term.op == "mul":
+        return [*_factors(term.x), *_factors(term.y)]
+    return [term]
+
+
+def _grouped(
+    nest: list[str], order: list[str], reduction: list[str], factors: list[Expr]
+) -> Product | None:
+    last = order[-1]
+    b_factors = [f for f in factors if last in variables(f)]
+    a_factors = [f for f in factors if last not in variables(f)]
+    if len(b_factors) != 1 or not a_factors:
+        return None
+    (b,), a = b_factors, a_factors[0]
+    for factor in a_factors[1:]:
+        a = Binary("mul", a, factor)
+    if not loads(a) or not loads(b):
+        return None
+    in_a, in_b = variables(a), variables(b)
+    batch = [n for n in nest if n in in_a and n in in_b]
+    rows = [n for n in nest if n in in_a and n not in in_b]
+    columns: list[str] = []
+    for name in reversed(order):
+        if name in in_a:
+            break
+        columns.insert(0, name)
+    if not columns or any(n not in in_a and n not in in_b for n in nest):
+        return None
+    outer = [n for n in nest if n in in_b and n not in in_a and n not in columns]
+    if not all(r in in_a | in_b for r in reduction):
+        return None
+    return Product(tuple(batch), tuple(outer), tuple(rows), tuple(columns), tuple(reduction), a, b)
