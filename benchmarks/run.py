@@ -90,7 +90,7 @@ def measure(row: Row) -> dict[str, float]:
     model = sw.compile(HERE / "kernels.well", model=row.model)
     generator = np.random.default_rng(0)
     inputs = [
-        generator.standard_normal(spec.shape).astype(np.float32) for spec in model.signature.inputs
+        generator.standard_normal(spec.type.shape).astype(np.float32) for spec in model.signature.inputs
     ]
     calls: dict[str, Callable[[], object]] = {"stepwell": lambda: model(*inputs)}
     if torch is not None:
@@ -118,8 +118,8 @@ def table() -> str:
     """The measurements as a Markdown table, ceilings first."""
     peak, copy = fma_peak(), copy_bandwidth(4 * MILLION4)
     lines = [
-        f"One thread of a machine with {host().vector_bits}-bit vectors ({platform.machine()}), f32. "
-        f"In the same run: {peak:.0f} GFLOP/s of multiply-adds in registers (compute), "
+        f"One thread of a machine with {host().vector_bits}-bit vectors ({platform.machine()}), "
+        f"f32. In the same run: {peak:.0f} GFLOP/s of multiply-adds in registers (compute), "
         f"{copy:.1f} GB/s copying 16 MiB (memory).",
         "",
         "| workload | bound by | Stepwell, ms | of the bound | torch eager, ms | torch.compile, ms "
@@ -136,8 +136,8 @@ def table() -> str:
         cells = [f"{s * 1e3:.2f}" if s else "not installed" for s in peers]
         ratio = f"{best / own:.2f}" if best else ""
         lines.append(
-            f"| {row.model} | {row.bound} | {own * 1e3:.2f} | {share:.0%} | {cells[0]} | {cells[1]} "
-            f"| {ratio} |"
+            f"| {row.model} | {row.bound} | {own * 1e3:.2f} | {share:.0%} "
+            f"| {cells[0]} | {cells[1]} | {ratio} |"
         )
     return "\n".join(lines)
 
