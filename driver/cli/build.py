@@ -24,7 +24,7 @@ HELP = "make a library with a C interface"
 DESCRIPTION = """\
 Compile a model into a shared object, an object file or an archive, with a C header, a
 `main.c` that runs it on raw files, and its weights beside it (or inside, with --embed).
-Without --model every model of the file goes in, each with its own weights file."""
+With --all every model of the file goes in, each with its own weights file."""
 EXAMPLE = """\
 stepwell build examples/digits/digits.well --model digits \\
     --weights examples/digits/digits.safetensors -o libdigits.so"""
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_weights(parser)
     parser.add_argument("--output", "-o", metavar="F", required=True, help="ends in .so, .o or .a")
+    parser.add_argument("--all", action="store_true", help="every model of the file")
     parser.add_argument("--embed", action="store_true", help="put the weights into the object")
     add_compilation(parser)
     add_dump(parser)
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     compilations = [
         Compilation(source, Options(name, args.target_cpu, args.fast_math, args.check_each_pass),
                     trace)
-        for name in _chosen(source, args.model)
+        for name in _chosen(source, args)
     ]  # fmt: skip
     programs = [compilation.program for compilation in compilations]
     target = compilations[0].target
@@ -72,10 +73,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(source: Source, model: str | None) -> list[str | None]:
-    """The models to put in: the named one, else all."""
-    if model is not None or source.kind != "well":
-        return [model]
+def _chosen(source: Source, args: argparse.Namespace) -> list[str | None]:
+    """The models to put in: the named one, or all; None stands for the file's own."""
+    if not args.all or source.kind != "well":
+        return [args.model]
+    if args.model is not None:
+        raise CommandError("--model names one model, --all asks for every one")
     names = model_names(source)
     if not names:
         raise CommandError(f"{source.file} declares no model")

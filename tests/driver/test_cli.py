@@ -167,6 +167,12 @@ def test_a_broken_rule_at_run_time(run: Run, files: Path) -> None:
     assert "t: " in done.err
 
 
+def test_the_model_called_as_the_file_is_the_files_own(run: Run, files: Path) -> None:
+    (files / "twice.well").write_text(PAIR)
+    assert "graph @twice[N]" in run("emit", "twice.well", "--stage", "graph").out
+    assert "graph @net[N]" in run("emit", "twice.well", "-m", "net", "--stage", "graph").out
+
+
 # emit and opt
 
 
@@ -277,7 +283,7 @@ def test_build_inspect_load(run: Run, files: Path, embed: bool) -> None:
 
 @pytest.mark.parametrize("name", ["pair.so", "pair.o", "pair.a"])
 def test_build_of_every_kind_holds_every_model(run: Run, files: Path, name: str) -> None:
-    assert run("build", "pair.well", "-o", name).code == 0
+    assert run("build", "pair.well", "--all", "-o", name).code == 0
     text = run("inspect", name).out
     assert "model net[N]" in text
     assert "model twice[N]" in text
@@ -288,6 +294,8 @@ def test_build_refuses(run: Run, files: Path) -> None:
     assert run("build", "wrong.well", "-o", "w.so").code == 1
     assert run("build", "net.well", "-w", "d.npz", "-o", "w.so").code == 2
     assert run("build", "net.well", "-m", "nett", "-o", "w.so").code == 2
+    assert run("build", "pair.well", "-o", "w.so").code == 2
+    assert run("build", "pair.well", "-m", "net", "--all", "-o", "w.so").code == 2
     assert not list(files.glob("*.so"))
 
 
