@@ -12,7 +12,7 @@ import json
 from importlib import metadata
 from typing import Any
 
-from stepwell.codegen import interface
+from stepwell.codegen import c_names, interface
 from stepwell.ir.loop.core import Program, ProgramBuffer
 from stepwell.ir.target import Target
 
@@ -33,7 +33,7 @@ def describe(program: Program, target: Target) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "name": program.name,
-        "symbol": interface.identifier(program.name),
+        "symbol": c_names.symbol(program.name),
         "compiler": f"stepwell {compiler_version()}",
         "target": {
             "name": target.name,

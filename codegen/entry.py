@@ -17,7 +17,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from stepwell.codegen import interface
+from stepwell.codegen import c_names, interface
 from stepwell.codegen.conditions import (
     at_least_zero,
     conjunction_of,
@@ -103,7 +103,7 @@ class EntryEmitter:
 
     @property
     def name(self) -> str:
-        return interface.identifier(self.program.name)
+        return c_names.symbol(self.program.name)
 
     def _function(self, name: str, result: Any, arguments: Sequence[Any]) -> Any:
         kind = ir.FunctionType(result, list(arguments))

@@ -1,4 +1,4 @@
-"""The C interface of a program: names, argument order, status codes, where weights lie.
+"""The C interface of a program: argument order, status codes, where weights lie.
 
 In: a `Program`. Out: records that the entry, the header, the description and the JIT agree on.
 
@@ -10,7 +10,6 @@ NAME_run takes the sizes, the inputs, the outputs, the weights, then the workspa
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from stepwell.ir.loop.core import ALIGNMENT, Check, Program, statements
@@ -59,36 +58,3 @@ def weight_layout(program: Program) -> tuple[dict[str, int], int]:
         size = evaluate(item.buffer.bytes, {})
         total += -(-size // ALIGNMENT) * ALIGNMENT
     return offsets, total
-
-
-def identifier(name: str) -> str:
-    """A C identifier like the name."""
-    word = re.sub(r"[^A-Za-z0-9_]", "_", name)
-    return f"_{word}" if not word or word[0].isdigit() or word in _C_WORDS.split() else word
-
-
-_C_WORDS = """
-auto break case char const continue default do double else enum extern float for goto if inline
-int long register restrict return short signed sizeof static struct switch typedef union
-unsigned void volatile while bool true false nullptr class new delete this template typename
-namespace using operator private public protected virtual try catch throw friend main
-"""
-
-
-def argument_names(program: Program) -> dict[str, str]:
-    """A distinct C identifier for each size, input and output."""
-    names = [
-        *program.sizes,
-        *(item.buffer.name for item in program.with_role("input")),
-        *(item.buffer.name for item in program.with_role("output")),
-    ]
-    taken = {"weights", "workspace", "status"}
-    result: dict[str, str] = {}
-    for name in names:
-        word, count = identifier(name), 0
-        while word in taken:
-            count += 1
-            word = f"{identifier(name)}_{count}"
-        taken.add(word)
-        result[name] = word
-    return result

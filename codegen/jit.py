@@ -18,7 +18,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from stepwell.codegen import interface
+from stepwell.codegen import c_names
 from stepwell.codegen.compile import object_bytes, target_machine
 from stepwell.codegen.llvm import llvm_text
 from stepwell.ir.diagnostics import InputError
@@ -67,7 +67,7 @@ class NativeProgram:
         engine.add_object_file(llvm.ObjectFileRef.from_data(data))
         engine.finalize_object()
         address = engine.get_function_address
-        return cls(interface.identifier(name), sizes, inputs, outputs, address)
+        return cls(c_names.symbol(name), sizes, inputs, outputs, address)
 
     @classmethod
     def from_library(cls, path: Path, name: str | None = None) -> NativeProgram:

@@ -14,7 +14,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from stepwell.codegen import interface
+from stepwell.codegen import c_names, interface
 from stepwell.codegen.debug import DebugInfo
 from stepwell.codegen.description import description
 from stepwell.codegen.entry import EntryEmitter, argument_facts
@@ -50,7 +50,7 @@ def whole(program: Program) -> Part:
 
 def kernel_symbol(program: Program, kernel: str) -> str:
     """The symbol of a kernel's function."""
-    return f"{interface.identifier(program.name)}.kernel.{kernel}"
+    return f"{c_names.symbol(program.name)}.kernel.{kernel}"
 
 
 def llvm_text(
@@ -84,7 +84,7 @@ def _module_text(program: Program, target: Target, part: Part, embedding: Embedd
         weights = _embedded(module, program, embedding)
         EntryEmitter(module, program, target, functions, text, weights).emit()
     hidden = "define hidden i32 "
-    prefix = f'@"{interface.identifier(program.name)}.kernel.'
+    prefix = f'@"{c_names.symbol(program.name)}.kernel.'
     text = str(module).replace(f"define i32 {prefix}", f"{hidden}{prefix}")
     if embedding is not None and embedding.path:
         text += _inclusion(_weights_symbol(program), embedding.path)
@@ -107,7 +107,7 @@ def models_text(names: Sequence[str]) -> str:
 
 
 def _weights_symbol(program: Program) -> str:
-    return f"{interface.identifier(program.name)}.embedded"
+    return f"{c_names.symbol(program.name)}.embedded"
 
 
 def _embedded(module: Any, program: Program, embedding: Embedding | None) -> Any:

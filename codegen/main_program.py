@@ -9,7 +9,8 @@ which reads dense row-major arrays, runs the model, and writes the outputs.
 
 from __future__ import annotations
 
-from stepwell.codegen import interface
+from stepwell.codegen import c_names
+from stepwell.codegen.c_names import ArgumentNames
 from stepwell.codegen.header import C_TYPES
 from stepwell.ir.loop.core import Program, ProgramBuffer
 from stepwell.ir.size import Atom, Dim
@@ -116,17 +117,17 @@ def main_text(program: Program, header: str, library: str) -> str:
 
 
 def _main(program: Program) -> str:
-    name, names = interface.identifier(program.name), interface.argument_names(program)
+    name, names = c_names.symbol(program.name), c_names.argument_names(program)
     inputs, outputs = program.with_role("input"), program.with_role("output")
-    sizes = [names[size] for size in program.sizes]
+    sizes = [names.sizes[size] for size in program.sizes]
     usage = [f"{size}=SIZE" for size in sizes]
-    usage += [f"{names[item.buffer.name]}=FILE" for item in (*inputs, *outputs)]
+    usage += [f"{names.arrays[item.buffer.name]}=FILE" for item in (*inputs, *outputs)]
     lines = [
         "int main(int count, char **arguments) {",
         *(f"    int64_t size_{size};" for size in sizes),
         "    int64_t workspace_size;",
-        *(f"    int64_t bytes_{names[i.buffer.name]};" for i in (*inputs, *outputs)),
-        *(f"    {_type(i)} *data_{names[i.buffer.name]};" for i in (*inputs, *outputs)),
+        *(f"    int64_t bytes_{names.arrays[i.buffer.name]};" for i in (*inputs, *outputs)),
+        *(f"    {_type(i)} *data_{names.arrays[i.buffer.name]};" for i in (*inputs, *outputs)),
         "    const char *weights_path;",
         "    void *weights = NULL, *workspace;",
         "    int32_t status;",
@@ -148,27 +149,27 @@ def _main(program: Program) -> str:
         '        fail("is missing; run without arguments for usage", "weights");',
     ]
     for item in inputs:
-        word = names[item.buffer.name]
+        word = names.arrays[item.buffer.name]
         lines.append(f"    bytes_{word} = {_bytes(program, item)};")
         path = f'required(count, arguments, "{word}")'
         lines.append(f"    data_{word} = ({_type(item)} *)read_file({path}, bytes_{word});")
     for item in outputs:
-        word = names[item.buffer.name]
+        word = names.arrays[item.buffer.name]
         lines.append(f"    bytes_{word} = {_bytes(program, item)};")
         lines.append(f'    (void)required(count, arguments, "{word}");')
         lines.append(f"    data_{word} = ({_type(item)} *)allocate(bytes_{word});")
     call = [f"size_{size}" for size in sizes]
-    call += [f"data_{names[item.buffer.name]}" for item in (*inputs, *outputs)]
+    call += [f"data_{names.arrays[item.buffer.name]}" for item in (*inputs, *outputs)]
     lines += [
         f"    status = {name}_run({', '.join([*call, 'weights', 'workspace'])});",
         f'    if (status != 0) fail({name}_error_message(status), "{name}");',
     ]
     for item in outputs:
-        word = names[item.buffer.name]
+        word = names.arrays[item.buffer.name]
         path = f'required(count, arguments, "{word}")'
         lines.append(f"    write_file({path}, data_{word}, bytes_{word});")
     lines += [
-        *(f"    free(data_{names[item.buffer.name]});" for item in (*inputs, *outputs)),
+        *(f"    free(data_{names.arrays[item.buffer.name]});" for item in (*inputs, *outputs)),
         "    free(weights);",
         "    free(workspace);",
         "    return 0;",
@@ -182,9 +183,9 @@ def _type(item: ProgramBuffer) -> str:
 
 
 def _bytes(program: Program, item: ProgramBuffer) -> str:
-    names = interface.argument_names(program)
+    names = c_names.argument_names(program)
     factors = [_c_dim(dim, names) for dim in item.buffer.shape]
-    return " * ".join([f"(int64_t)sizeof(*data_{names[item.buffer.name]})", *factors])
+    return " * ".join([f"(int64_t)sizeof(*data_{names.arrays[item.buffer.name]})", *factors])
 
 
 def _functions(dim: Dim) -> set[str]:
@@ -198,7 +199,7 @@ def _functions(dim: Dim) -> set[str]:
     return found
 
 
-def _c_dim(dim: Dim, names: dict[str, str]) -> str:
+def _c_dim(dim: Dim, names: ArgumentNames) -> str:
     """A dim as a C expression, in parentheses where it needs them."""
     if isinstance(dim, int):
         return str(dim) if dim >= 0 else f"({dim})"
@@ -211,8 +212,8 @@ def _c_dim(dim: Dim, names: dict[str, str]) -> str:
     return terms[0] if len(terms) == 1 and "*" not in terms[0] else f"({' + '.join(terms)})"
 
 
-def _c_atom(atom: Atom, names: dict[str, str]) -> str:
+def _c_atom(atom: Atom, names: ArgumentNames) -> str:
     if atom.function == "symbol":
-        return f"size_{names[atom.name]}"
+        return f"size_{names.sizes[atom.name]}"
     left, right = _c_dim(atom.left, names), _c_dim(atom.right, names)
     return f"{_NAMES[atom.function]}({left}, {right})"

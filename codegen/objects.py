@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from stepwell.codegen import interface
+from stepwell.codegen import c_names, interface
 from stepwell.codegen.archive import Member, archive_bytes
 from stepwell.codegen.compile import defined_symbols, object_bytes
 from stepwell.codegen.header import header_text
@@ -84,7 +84,7 @@ def build(
     if not embed:
         for program in programs:
             if program.name in weights:
-                path = folder / f"{interface.identifier(program.name)}.weights"
+                path = folder / f"{c_names.symbol(program.name)}.weights"
                 with written(path) as temporary:
                     weights[program.name].tofile(temporary)
                 made.append(path)
@@ -100,8 +100,8 @@ def _objects(
         embedding = _embedding(embedded.get(program.name), target, folder, number)
         text = llvm_text(program, target, embedding=embedding)
         if number == 0:
-            text += models_text([interface.identifier(p.name) for p in programs])
-        path = folder / f"{interface.identifier(program.name)}.{number}.o"
+            text += models_text([c_names.symbol(p.name) for p in programs])
+        path = folder / f"{c_names.symbol(program.name)}.{number}.o"
         path.write_bytes(object_bytes(text, target))
         found.append((path, defined_symbols(text)))
     return found

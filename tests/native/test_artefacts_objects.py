@@ -16,7 +16,7 @@ from stepwell.codegen import link
 from stepwell.codegen.jit import NativeProgram, library_descriptions, library_models
 from stepwell.codegen.objects import build, pack_weights
 from stepwell.ir.diagnostics import InputError
-from stepwell.ir.dtypes import BF16, BOOL, F16, F32, I64, U8
+from stepwell.ir.dtypes import BF16, BOOL, F16, F32, I32, I64, U8
 from stepwell.ir.graph.core import Constraint
 from stepwell.ir.loop.core import Buffer, Check, Store
 from stepwell.ir.scalar import Cast
@@ -117,6 +117,31 @@ def test_header_compiles_without_warnings(tmp_path, language):
     sh(compiler, standard, "-x", kind, "-Wall", "-Wextra", "-pedantic", "-Werror",
        "-fsyntax-only", "use.c", cwd=tmp_path)  # fmt: skip
     sh("cc", "-std=c11", "-Wall", "-Wextra", "-pedantic", "-Werror", "-c", "main.c", cwd=tmp_path)
+
+
+HEADERS = ("stdio.h", "stdint.h", "stddef.h", "errno.h", "limits.h", "math.h", "complex.h")
+AWKWARD = """
+    N int float _Complex _Atomic alignas asm typeof export and_eq NULL EOF stdin errno linux I
+    int64_t int32_t SIZE_MAX INT64_C size_t weights workspace status count arguments argument
+    data_x x
+"""
+
+
+@pytest.mark.parametrize("standard", ["c11", "gnu11", "gnu2x", "c++17", "gnu++20"])
+def test_names_that_c_knows_are_changed(tmp_path, standard):
+    sizes = [symbol(name) for name in ("N", "argument", "int", "NULL")]
+    inputs = [Buffer(name, F32, tuple(sizes)) for name in AWKWARD.split()]
+    out = Buffer("out", I32, (N,))
+    body = loop("serial", "i", N, Store("out", (add("i", 0),), Cast(op("lt", "i", 3), I32)))
+    program = one_kernel("int", inputs, [out], [body])
+    build([program], host(), tmp_path / "names.o")
+    assert (tmp_path / "names.h").read_text().count("int32_t int_run(") == 1
+    after = "".join(f"#include <{header}>\n" for header in HEADERS if "+" not in standard)
+    (tmp_path / "use.c").write_text(after + '#include "names.h"\nint unused;\n')
+    command = ["c++", "-x", "c++"] if "+" in standard else ["cc"]
+    command += [f"-std={standard}", "-Wall", "-Wextra", "-pedantic", "-Werror", "-c"]
+    sh(*command, "use.c", cwd=tmp_path)
+    sh(*command, "main.c", cwd=tmp_path)
 
 
 def test_library_describes_itself_and_runs_from_python(tmp_path, weights):
