@@ -129,7 +129,8 @@ def report(error: Exception, as_json: bool = False) -> int:
             terminal.print_error(str(error))
             return 2
         case OSError(filename=str() | bytes()):
-            terminal.print_error(f"{error.filename}: {error.strerror}")
+            # Of a rename, the second name is the one that was asked for.
+            terminal.print_error(f"{error.filename2 or error.filename}: {error.strerror}")
             return 2
         case MemoryError():
             terminal.print_error(f"out of memory: {error}".rstrip(": "))

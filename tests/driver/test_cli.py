@@ -299,6 +299,14 @@ def test_build_refuses(run: Run, files: Path) -> None:
     assert not list(files.glob("*.so"))
 
 
+def test_a_folder_in_the_place_of_an_output_is_named(run: Run, files: Path) -> None:
+    (files / "d.so").mkdir()
+    (files / "d.txt").mkdir()
+    assert "error: d.so: Is a directory" in run("build", "net.well", "-o", "d.so").err
+    assert "d.txt: " in run("emit", "net.well", "-s", "graph", "-o", "d.txt").err
+    assert {path.name for path in files.iterdir() if path.name.startswith(".")} == set()
+
+
 def test_inspect_of_other_files(run: Run, files: Path) -> None:
     assert "w" in run("inspect", "w.safetensors").out
     assert run("inspect", "net.well").code == 2
