@@ -7,12 +7,13 @@ m(image)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from stepwell.artefact import artefact
 from stepwell.cache import DiskCache
-from stepwell.compilation import Compilation, Options
+from stepwell.compilation import Compilation, Options, Static
 from stepwell.debug import Trace
 from stepwell.descriptions import read_descriptions
 from stepwell.ir.diagnostics import InputError, InternalError, StepwellError
@@ -31,6 +32,7 @@ def compile(
     model: str | None = None,
     weights: str | Path | Weights | None = None,
     *,
+    statics: Mapping[str, Static] | None = None,
     seed: int = 0,
     target_cpu: str | None = None,
     threads: int = 1,
@@ -45,6 +47,7 @@ def compile(
                      file is
     weights          a .safetensors or .npz file, or a mapping from path to array; without them
                      each parameter is drawn from its initialiser with `seed`
+    statics          values of the model's static arguments, by name
     target_cpu       a processor's name, where not this machine's
     threads          an upper bound on the threads of a call
     fast_math        allow rewriting by rules that hold for real numbers only
@@ -55,7 +58,8 @@ def compile(
     """
     if threads < 1:
         raise InputError(f"threads: {threads} is not at least 1")
-    options = Options(model, target_cpu, fast_math, check_each_pass)
+    given = tuple((statics or {}).items())
+    options = Options(model, target_cpu, fast_math, check_each_pass, given)
     compilation = Compilation(as_source(source), options, Trace.start())
     return compiled_model(compilation, weights, seed, cache)
 

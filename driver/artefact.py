@@ -76,7 +76,7 @@ def cache_key(compilation: Compilation) -> str:
     parts = [
         compiler_digest(),
         compilation.source.digest,
-        repr((options.model, options.fast_math)),
+        repr((options.model, options.fast_math, sorted(options.statics))),
         _target_text(compilation.target),
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from stepwell.debug import KERNELS, Trace
 from stepwell.ir.diagnostics import InputError, InternalError
+from stepwell.ir.recursion import deep_recursion
 from stepwell.ir_texts import (
     graph_text,
     loops_text,
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from stepwell.ir.target import Target
 
 
+Static = int | float | bool | str
+
+
 @dataclass(frozen=True)
 class Options:
     """What a compilation depends on beside its source."""
@@ -44,6 +48,7 @@ class Options:
     target_cpu: str | None = None
     fast_math: bool = False
     check_each_pass: bool = False
+    statics: tuple[tuple[str, Static], ...] = ()  # the model's static arguments, by name
 
 
 @dataclass
@@ -110,11 +115,13 @@ class Compilation:
             from stepwell.frontend import elaborate
 
             program = checked(self.source)
-            graph = elaborate(program, choose_model(program, self.options.model))
+            model = choose_model(program, self.options.model)
+            graph = elaborate(program, model, dict(self.options.statics))
         self._say("graph", graph)
         return graph
 
     @cached_property
+    @deep_recursion()
     def optimised_graph(self) -> Graph:
         """Simplified, and partitioned into kernels."""
         steps = graph_passes(self.options.fast_math)
@@ -123,6 +130,7 @@ class Compilation:
         return graph
 
     @cached_property
+    @deep_recursion()
     def naive_program(self) -> Program:
         """One naive loop nest per kernel."""
         if self.source.kind == "loops":
@@ -137,6 +145,7 @@ class Compilation:
         return program
 
     @cached_property
+    @deep_recursion()
     def program(self) -> Program:
         """Scheduled for the target, memory planned."""
         program = self.naive_program
@@ -148,6 +157,7 @@ class Compilation:
         return program
 
     @cached_property
+    @deep_recursion()
     def object_code(self) -> bytes:
         """An object file with the model's native code."""
         from stepwell.codegen.jit import compile_object
@@ -168,6 +178,7 @@ class Compilation:
         self.trace.stage("obj", code)
         return code
 
+    @deep_recursion()
     def _native_stage(self, name: str, kernel: str | None) -> str | bytes:
         from stepwell.codegen import compile as llvm
         from stepwell.codegen.llvm import Part, llvm_text

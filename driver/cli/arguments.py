@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from stepwell.arrays import Array
+from stepwell.compilation import Options, Static
 from stepwell.ir.diagnostics import InputError
 from stepwell.suggestions import did_you_mean, listed
 
@@ -30,13 +31,31 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def add_compilation(parser: argparse.ArgumentParser) -> None:
-    """What changes the code that is made."""
+    """What changes the code that is made: `options` reads it."""
+    parser.add_argument(
+        "--static", metavar="NAME=VALUE", action="append", default=[],
+        help="the value of a static argument of the model; once for each",
+    )  # fmt: skip
     parser.add_argument("--target-cpu", metavar="CPU", help="compile for another processor")
     parser.add_argument("--fast-math", action="store_true", help="allow rules that hold for reals")
     parser.add_argument(
         "--check-each-pass", action="store_true",
         help="after every pass parse the text back, verify, and run before and after",
     )  # fmt: skip
+
+
+def options(args: argparse.Namespace, model: str | None) -> Options:
+    """What the arguments of `add_compilation` say, for one model. CommandError."""
+    statics: dict[str, Static] = {}
+    for item in args.static:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise CommandError(f"--static {item}: write name=value, as in depth=12")
+        number = _number(value)
+        statics[name] = value if number is None else number
+    return Options(
+        model, args.target_cpu, args.fast_math, args.check_each_pass, tuple(statics.items())
+    )
 
 
 def add_dump(parser: argparse.ArgumentParser) -> None:

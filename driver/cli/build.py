@@ -12,8 +12,9 @@ from stepwell.cli.arguments import (
     add_json,
     add_model,
     add_weights,
+    options,
 )
-from stepwell.compilation import Compilation, Options
+from stepwell.compilation import Compilation
 from stepwell.debug import Trace
 from stepwell.parameters import parameters_of
 from stepwell.programs import model_names
@@ -53,10 +54,8 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"-o {output}: the name must end in one of {', '.join(_SUFFIXES)}")
     source, trace = read_source(args.file), Trace.start(args.dump)
     compilations = [
-        Compilation(source, Options(name, args.target_cpu, args.fast_math, args.check_each_pass),
-                    trace)
-        for name in _chosen(source, args)
-    ]  # fmt: skip
+        Compilation(source, options(args, name), trace) for name in _chosen(source, args)
+    ]
     programs = [compilation.program for compilation in compilations]
     target = compilations[0].target
     given = read_weights(args.weights)

@@ -11,8 +11,9 @@ from stepwell.cli.arguments import (
     add_dump,
     add_json,
     add_model,
+    options,
 )
-from stepwell.compilation import Compilation, Options
+from stepwell.compilation import Compilation
 from stepwell.debug import Trace
 from stepwell.files import write_file
 from stepwell.pipeline import STAGES
@@ -40,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.stage == "obj" and not args.output and sys.stdout.isatty():
         raise CommandError("an object is binary: name a file with -o, or send it into a pipe")
-    options = Options(args.model, args.target_cpu, args.fast_math, args.check_each_pass)
-    compilation = Compilation(read_source(args.file), options, Trace.start(args.dump))
+    source, trace = read_source(args.file), Trace.start(args.dump)
+    compilation = Compilation(source, options(args, args.model), trace)
     content = compilation.stage(args.stage, args.kernel)
     if args.dump:
         _ = compilation.object_code  # every stage, those below the one asked for too

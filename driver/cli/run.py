@@ -21,10 +21,11 @@ from stepwell.cli.arguments import (
     add_json,
     add_model,
     add_weights,
+    options,
     read_inputs,
 )
 from stepwell.comparison import check
-from stepwell.compilation import Compilation, Options
+from stepwell.compilation import Compilation
 from stepwell.debug import Trace
 from stepwell.files import write_file
 from stepwell.model import Model
@@ -70,8 +71,8 @@ def run(args: argparse.Namespace) -> int:
             raise CommandError("--check needs the program: an object holds native code only")
         model, compilation = load(args.file, args.weights, model=args.model), None
     else:
-        options = Options(args.model, args.target_cpu, args.fast_math, args.check_each_pass)
-        compilation = Compilation(read_source(args.file), options, Trace.start(args.dump))
+        source, trace = read_source(args.file), Trace.start(args.dump)
+        compilation = Compilation(source, options(args, args.model), trace)
         model = compiled_model(compilation, args.weights, args.seed)
     results = _named(model, model(**inputs))
     if args.weights is None and compilation is not None and model.parameters:
