@@ -22,10 +22,10 @@ import numpy as np
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from ceilings import copy_bandwidth, fma_peak  # noqa: E402  (the environment comes first)
+from ceilings import copy_bandwidth, fma_peak
 
-import stepwell as sw  # noqa: E402
-from stepwell.ir.target import host  # noqa: E402
+import stepwell as sw
+from stepwell.ir.target import host
 
 try:
     import torch
@@ -90,7 +90,8 @@ def measure(row: Row) -> dict[str, float]:
     model = sw.compile(HERE / "kernels.well", model=row.model)
     generator = np.random.default_rng(0)
     inputs = [
-        generator.standard_normal(spec.type.shape).astype(np.float32) for spec in model.signature.inputs
+        generator.standard_normal(spec.type.shape).astype(np.float32)
+        for spec in model.signature.inputs
     ]
     calls: dict[str, Callable[[], object]] = {"stepwell": lambda: model(*inputs)}
     if torch is not None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import stepwell as sw
 import torch
 from safetensors.numpy import load_file
 from torch.nn import functional
+
+import stepwell as sw
 
 FOLDER = Path(__file__).parents[2] / "examples" / "digits"
 LEAST = {"mlp": 0.96, "digits": 0.97}

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import stepwell as sw
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
+
+import stepwell as sw
 
 GALLERY = Path(__file__).parents[2] / "examples" / "gallery.well"
 

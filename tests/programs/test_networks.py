@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import stepwell as sw
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+import stepwell as sw
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
