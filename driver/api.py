@@ -109,7 +109,7 @@ def load(
     if weights is None and embedded:
         parameters = embedded_parameters(description, embedded)
     elif weights is None and description["parameters"]:
-        raise InputError(f"{path} has no weights in it: load(path, weights=...)")
+        raise InputError(f"{path} has no weights in it: name a file of them with `weights`")
     else:
         parameters = parameters_of(description, weights or {})
     memory = Memory(parse_dim(description["workspace"]), None, description["weights_size"])

@@ -65,10 +65,10 @@ class Compilation:
             hint = did_you_mean(name, STAGES)
             raise InputError(f"no stage `{name}`{hint or f'; there are {listed(STAGES)}'}")
         match name:
+            case "ast" | "graph" | "graph-opt" if kernel is not None:
+                raise InputError(f"stage `{name}` has no kernels to choose from")
             case "ast":
                 return self.ast
-            case "graph" | "graph-opt" if kernel is not None:
-                raise InputError(f"stage `{name}` has no kernels to choose from")
             case "graph":
                 return graph_text(self.graph)
             case "graph-opt":
@@ -109,6 +109,7 @@ class Compilation:
             raise InputError(f"{self.source.file} is loop IR: the graph lies behind it")
         if self.source.kind == "graph":
             graph = read_graph(self.source)
+            self._require_meant(graph.name)
         else:
             if self.trace.folder is not None:
                 _ = self.ast
@@ -135,6 +136,7 @@ class Compilation:
         """One naive loop nest per kernel."""
         if self.source.kind == "loops":
             program = read_program(self.source)
+            self._require_meant(program.name)
         else:
             from stepwell.lowering.graph_to_loops import graph_to_loops
 
@@ -148,6 +150,7 @@ class Compilation:
     @deep_recursion()
     def program(self) -> Program:
         """Scheduled for the target, memory planned."""
+        _ = self.target  # a name that is none is said to be, before a pass stumbles over it
         program = self.naive_program
         if program.workspace is None:
             steps = loop_passes(self.options.target_cpu or "native")
@@ -198,6 +201,13 @@ class Compilation:
                 return llvm.assembly(text, self.target)
             case _:
                 return llvm.object_bytes(text, self.target)
+
+    def _require_meant(self, name: str) -> None:
+        """InputError where another model was asked for than the one that the IR text holds."""
+        if self.options.model not in (None, name):
+            raise InputError(
+                f"{self.source.file} holds the model `{name}`, not `{self.options.model}`"
+            )
 
     def _say(self, stage: str, ir: Graph | Program) -> None:
         if self.trace.folder is not None:

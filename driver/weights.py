@@ -52,7 +52,7 @@ def read_weights(source: str | Path | Weights | None) -> Weights | None:
             return _read_safetensors(path)
     except FileNotFoundError:
         raise InputError(f"no weights file {path}") from None
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"can't read weights from {path}: {error}") from None
     raise InputError(f"weights {path}: the name must end in .safetensors or .npz")
 

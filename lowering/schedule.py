@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from stepwell.ir.diagnostics import PassError
 from stepwell.ir.loop.core import Kernel, Program
-from stepwell.ir.target import Target, host, named
+from stepwell.ir.target import Target, UnknownTarget, host, named
 from stepwell.lowering.strategies.contraction import schedule_contraction
 from stepwell.lowering.strategies.loops import schedule_loops
 
@@ -23,7 +24,10 @@ class Schedule:
     kind = "loop"
 
     def run(self, program: Program) -> Program:
-        machine = host() if self.target == "native" else named(self.target)
+        try:
+            machine = host() if self.target == "native" else named(self.target)
+        except UnknownTarget as error:
+            raise PassError(str(error)) from None
         kernels = tuple(schedule_kernel(kernel, machine) for kernel in program.kernels)
         return replace(program, kernels=kernels)
 

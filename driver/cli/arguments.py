@@ -109,6 +109,8 @@ def _pick(name: str, path: str, key: str, arrays: Any) -> Array:
     keys = list(arrays.keys())
     if not key:
         key = name if name in keys else keys[0] if len(keys) == 1 else ""
+    if not keys:
+        raise InputError(f"input `{name}`: there are no arrays in {path}")
     if not key:
         raise InputError(
             f"input `{name}`: {path} holds {listed(keys)}; choose one: {name}={path}:{keys[0]}"

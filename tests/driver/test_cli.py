@@ -43,6 +43,7 @@ def files(tmp_path: Path) -> Path:
     weights = {"w": np.ones((4, 3), np.float32), "b": np.array([0, 1, -100], np.float32)}
     save_file(weights, tmp_path / "w.safetensors")
     np.savez(tmp_path / "w.npz", **weights)
+    np.savez(tmp_path / "none.npz")
     return tmp_path
 
 
@@ -142,7 +143,8 @@ def test_large_results_are_summarised(run: Run, files: Path) -> None:
         (["net.well", "-i", "x=d.npz:y"], "has no array `y`"),
         (["net.well", "-i", "x=d.npz:other"], "is f64, but the model wants f32"),
         (["net.well", "-i", "x=3"], "0 axes, not 2"),
-        (["net.well", "-i", "x=x.npy", "-w", "none.npz"], "no weights file"),
+        (["net.well", "-i", "x=none.npz"], "there are no arrays in none.npz"),
+        (["net.well", "-i", "x=x.npy", "-w", "no.npz"], "no weights file"),
         (["net.well", "-i", "x=x.npy", "-w", "d.npz"], "missing: `w` f32[4, 3]"),
         (["net.well", "-i", "x=x.npy", "-o", "o.txt"], "must end in .npz"),
         (["net.well", "-i", "x=x.npy", "-o", "none/o.npz"], "none"),
@@ -207,6 +209,20 @@ def test_going_on_from_a_text_is_the_same_way(run: Run, files: Path) -> None:
         assert run("emit", "a.l", "--stage", stage).out == expected
     assert run("emit", "a.l", "--stage", "graph").code == 2
     assert run("emit", "a.g", "--stage", "ast").code == 2
+    for text in ("a.g", "a.l"):
+        assert run("emit", text, "--stage", "loops", "--model", "net").code == 0
+        assert "the model `net`, not" in run("emit", text, "-s", "loops", "-m", "other").err
+
+
+def test_a_target_that_is_none(run: Run, files: Path) -> None:
+    run("emit", "net.well", "--stage", "loops", "-o", "a.l")
+    for done in (
+        run("emit", "net.well", "--stage", "asm", "--target-cpu", "pdp11"),
+        run("emit", "net.well", "--stage", "loops-opt", "--target-cpu", "pdp11"),
+        run("opt", "a.l", "--passes", 'schedule{target="pdp11"}'),
+    ):
+        assert done.code == 2
+        assert done.err.startswith("error: no target is called 'pdp11'; there are native, ")
 
 
 def test_one_kernel_of_a_stage(run: Run, files: Path) -> None:

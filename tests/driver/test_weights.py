@@ -97,6 +97,7 @@ def test_a_wrong_dtype_is_not_converted_in_silence() -> None:
         ("none.safetensors", None, "no weights file"),
         ("bad.npz", b"rubbish", "can't read weights"),
         ("bad.safetensors", b"rubbish and more rubbish", "can't read weights"),
+        ("empty.npz", b"", "can't read weights"),
         ("bad.bin", b"", "must end in"),
     ],
 )
