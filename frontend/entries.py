@@ -19,7 +19,6 @@ from stepwell.frontend.calls import call_value  # noqa: F401
 from stepwell.frontend.elaboration import Elaboration, Frame, Naming, Poisoned, place
 from stepwell.frontend.evaluation import evaluate
 from stepwell.frontend.formals import bind_statics
-from stepwell.frontend.limits import deep_recursion
 from stepwell.frontend.modules import CheckedProgram, LoadedModule
 from stepwell.frontend.numbers import as_dim
 from stepwell.frontend.operators import number_tensor
@@ -30,6 +29,7 @@ from stepwell.ir import size
 from stepwell.ir.diagnostics import Diagnostic, Label, UserError
 from stepwell.ir.dtypes import BOOL, F32, I64, DType
 from stepwell.ir.graph.core import Graph
+from stepwell.ir.recursion import deep_recursion
 from stepwell.ir.size import Dim
 from stepwell.ir.types import TensorType
 

@@ -5,10 +5,6 @@ Each has a diagnostic: `f(f(f(…)))` nested a thousand times is a user's mistak
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 MAX_SOURCE = 4_000_000  # characters of one file
 MAX_SYNTAX_DEPTH = 240  # levels of nesting in one declaration
 MAX_EVALUATION_DEPTH = 600  # nested expressions, calls included
@@ -21,15 +17,3 @@ MAX_FORMULA = 4_000  # operations of one element of a formula, written out
 MAX_SIZE = 2_000  # characters of a size, written out
 MAX_RANK = 16  # axes of one tensor
 MAX_NUMBER = 2**63 - 1  # whole numbers known at compile time
-_FRAMES = 20_000
-
-
-@contextmanager
-def deep_recursion() -> Iterator[None]:
-    """Let Python recurse as deep as the bounds above allow."""
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(before, _FRAMES))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(before)

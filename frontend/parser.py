@@ -18,11 +18,12 @@ from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken, VisitError
 
 from stepwell.frontend import syntax
-from stepwell.frontend.limits import MAX_SOURCE, MAX_SYNTAX_DEPTH, deep_recursion
+from stepwell.frontend.limits import MAX_SOURCE, MAX_SYNTAX_DEPTH
 from stepwell.frontend.newlines import Newlines
 from stepwell.frontend.parse_errors import explain_character, explain_token
 from stepwell.frontend.syntax_builder import MisplacedError, SyntaxBuilder
 from stepwell.ir.diagnostics import Diagnostic, Label, UserError
+from stepwell.ir.recursion import deep_recursion
 from stepwell.ir.span import Span
 
 _DECLARATION = re.compile(r"^(?:use|fn|layer|model|train|optimizer)\b[ \t]*(\w*)", re.MULTILINE)

@@ -300,6 +300,11 @@ def _atoms(dim: Dim) -> Iterator[Atom]:
         yield from monomial
 
 
+def is_opaque(dim: Dim) -> bool:
+    """Whether a size holds a quotient or the like: equality then is a constraint's business."""
+    return any(atom.function != "symbol" for atom in _atoms(dim))
+
+
 def symbols(dim: Dim) -> frozenset[str]:
     """The names that `dim` depends on."""
     found: set[str] = set()

@@ -37,7 +37,7 @@ _MEMORY = 8  # simple operations per element that one load or store through memo
 _CALL = 500  # simple operations that one more kernel is worth
 _PROLOGUE = 4  # simple operations per element allowed where a contraction packs its operands
 _READS = 32  # different places of a value that one kernel may read and still compute it there
-
+_DEPTH = 64  # ops one after another in one kernel
 
 _WELCOME = {
     "reduction": "read along the kernel's own rows",
@@ -181,6 +181,9 @@ class _Partition:
 
     def _refusal(self, op: Op, group: Group, readers: list[Group]) -> str | None:
         """Why the op may not be computed in the group; None where it may."""
+        most = 4 * _DEPTH if self.kinds[op] == "view" else _DEPTH
+        if group.depths.get(op.result, 0) >= most:
+            return f"the kernel has {most} operators one after another already"
         if self.kinds[op] in REDUCING:
             return self._reduction_refusal(op, group)
         value = op.result

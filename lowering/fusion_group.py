@@ -114,6 +114,7 @@ class Group:
     stages: list[Stage] = field(default_factory=list)
     family: str = "pointwise"
     rows: frozenset[str] | None = None
+    depths: dict[Value, int] = field(default_factory=dict)  # ops between a value and the results
 
     @property
     def root(self) -> Stage:
@@ -147,6 +148,9 @@ class Group:
     def add(self, op: Op, formula: Formula, family: str) -> None:
         """Take in an op that the group reads; `family` is that of its reduction, if it is one."""
         self.members[op.result] = op
+        depth = self.depths.get(op.result, 0) + 1
+        for operand in op.operands:
+            self.depths[operand] = max(depth, self.depths.get(operand, 0))
         reduction = root_reduction(formula)
         if reduction is not None:
             self._add_reduction(op, formula, reduction, family)

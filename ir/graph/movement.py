@@ -39,7 +39,7 @@ from stepwell.ir.scalar import (
     Load,
     index,
 )
-from stepwell.ir.size import Dim, Size, product, symbol
+from stepwell.ir.size import Dim, is_opaque, product, symbol
 from stepwell.ir.text import format_dim
 from stepwell.ir.types import TensorType
 
@@ -126,16 +126,11 @@ register(
 # reshape
 
 
-def _opaque(dim: Dim) -> bool:
-    """Whether a size holds a quotient or the like: equality then is a constraint's business."""
-    return isinstance(dim, Size) and any(a.function != "symbol" for m, _ in dim.terms for a in m)
-
-
 def _infer_reshape(types: Types, attributes: Attributes) -> Result:
     (x,), shape = types, tuple(attributes["shape"])
     nonnegative("the size", shape)
     before, after = x.elements, product(shape)
-    if before != after and not (_opaque(before) or _opaque(after)):
+    if before != after and not (is_opaque(before) or is_opaque(after)):
         refuse(
             f"{dims(x.shape)} has {format_dim(before)} elements, "
             f"{dims(shape)} has {format_dim(after)}",

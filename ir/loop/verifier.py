@@ -23,7 +23,7 @@ from stepwell.ir.diagnostics import VerifyError
 from stepwell.ir.loop.core import Call, Kernel, Program, ProgramBuffer, scratch_bytes
 from stepwell.ir.loop.kernel_rules import verify_kernel
 from stepwell.ir.loop.printer import buffer_line, call_line
-from stepwell.ir.size import Dim, product, substitute, symbols
+from stepwell.ir.size import Dim, is_opaque, product, substitute, symbols
 
 RELATIONS = ("==", "!=", "<=", "<", "%")
 
@@ -133,8 +133,11 @@ class _ProgramVerifier:
             item = self.buffer(name, call)
             shape = tuple(substitute(dim, sizes) for dim in parameter.buffer.shape)
             dtype = parameter.buffer.dtype
-            # A kernel may see an array in another shape: what counts is how many elements it has.
-            if product(shape) != item.buffer.type.elements or dtype != item.buffer.dtype:
+            # A kernel may see an array in another shape: what counts is how many elements it has
+            # (where that is a quotient, a constraint has made sure of it).
+            seen, there = product(shape), item.buffer.type.elements
+            same = seen == there or is_opaque(seen) or is_opaque(there)
+            if not same or dtype != item.buffer.dtype:
                 wanted = f"{dtype}[{', '.join(map(str, shape))}]"
                 theirs = f"`{parameter.buffer.name}` of `{kernel.name}` is {wanted}"
                 self.fail(f"{theirs}, `{name}` is {item.buffer.type}", call)
