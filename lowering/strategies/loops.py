@@ -44,6 +44,7 @@ def schedule_loops(kernel: Kernel, target: Target) -> Kernel:
     kernel = _flattened(kernel)
     for name in [s.index for s in kernel.body if isinstance(s, For)]:
         lanes = _lanes(find_loop(kernel.body, name).body, kernel, target)
+        kernel, name = _widened(kernel, name, lanes)
         across = _best_across(kernel, name, lanes)
         if across is None:
             kernel = _inward(kernel, name, lanes)
@@ -186,6 +187,26 @@ def _best_across(kernel: Kernel, name: str, lanes: int) -> str | None:
     inward = sum(_badness(s, s.index, kernel, lanes) for s in innermost)
     across = sum(_badness(s, lane, kernel, lanes, own=False) for s in innermost)
     return lane if across < inward else None
+
+
+def _widened(kernel: Kernel, name: str, lanes: int) -> tuple[Kernel, str]:
+    """The innermost result axes fused while they fill no vector: 7×7 images become rows of 49."""
+    nest = perfect_nest(kernel, name)
+    inner = find_loop(kernel.body, nest[-1])
+    if not any(isinstance(s, For) for s in inner.body):
+        return kernel, name
+    while len(nest) > 1:
+        inner = find_loop(kernel.body, nest[-1])
+        side_by_side = (Var(nest[-2]), Var(nest[-1]))
+        stores = [s for s in stores_of((inner,)) if s.indices]
+        if not isinstance(inner.extent, int) or inner.extent >= lanes:
+            break
+        if any(store.indices[-2:] != side_by_side for store in stores):
+            break
+        kernel, fused = fuse_loops(kernel, nest[-2])
+        name = fused if nest[-2] == name else name
+        nest = [*nest[:-2], fused]
+    return simplify_kernel(kernel), name
 
 
 def _extent_variables(loop: For) -> set[str]:
