@@ -6,7 +6,7 @@ on the rounding error that any order of evaluation can have (running error analy
 Accuracy and Stability of Numerical Algorithms, section 3.3); what hangs on a rounding error, such
 as a comparison of nearly equal numbers, is `Unsuitable`.
 
-    model f(a: f32[N, 2*N + 3], b: i32[N]) { [i, j: 3] -> sum[k: 4 where k <= i] a[i, 2*i + k] * 2.0 }
+    model f(a: f32[N, 2*N + 3]) { [i] -> sum[k: 4 where k <= i] a[i, 2*i + k] * 2.0 }
 """
 
 from __future__ import annotations
@@ -695,7 +695,7 @@ class Drawer:
         return Red(kind, tuple(axes), guard, body, dtype)
 
     def guard(self, scope: Scope, inner: Scope, axes: list[tuple[str, Lin]]) -> Node:
-        (k, extent), form = axes[0], self.pick(("before", "window", "order", "data"))
+        (k, _), form = axes[0], self.pick(("before", "window", "order", "data"))
         if scope.indices and form != "data":
             i, outer = self.pick(scope.indices)
             zero = Num(0, "i64")

@@ -153,7 +153,7 @@ class Drawer:
         return self.pick([*fitting, *fitting[-2:]])
 
     def like(self, x: Value) -> Value:
-        """Another value of the same type: one that there is, a new one, a number, a row repeated."""
+        """Another value of the same type: an old one, a new one, a number, a row repeated."""
         same = [value for value in self.pool if value.type == x.type]
         match self.pick(("same", "same", "fresh", "splat", "row")):
             case "same" if same:

@@ -1,8 +1,8 @@
 """Native code in a child process, on memory that ends where its arrays end.
 
-In: a loop program, its native code, sizes and arrays by name. Out: the outputs by name, or `Refused`
-with the message of a status, or `Crashed`: the child died. A crash so is a failure that Hypothesis
-can shrink, and reading or writing beyond an array is a crash.
+In: a loop program, its native code, sizes and arrays by name. Out: the outputs by name; or
+`Refused` with the message of a status; or `Crashed`: the child died. A crash so is a failure that
+Hypothesis can shrink, and reading or writing beyond an array is a crash.
 """
 
 from __future__ import annotations

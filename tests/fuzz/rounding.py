@@ -86,9 +86,10 @@ def known(op: Op, values: Mapping[Value, Known], sizes: Mapping[str, int]) -> Kn
     operands = [values[value] for value in op.operands]
     result = Known(array, _error(op, operands, array, sizes))
     name = op.result.type.dtype.name
-    if name in EPS and np.isfinite(result.largest):
-        if result.largest > LARGEST[name] or result.error > WORST[name] * max(1, result.largest):
-            raise Unfit
+    worst = WORST.get(name, 0) * max(1, result.largest)
+    too_large = name in EPS and LARGEST[name] < result.largest < np.inf
+    if too_large or result.error > worst:
+        raise Unfit
     return result
 
 
