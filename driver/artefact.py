@@ -38,11 +38,14 @@ class Artefact:
         return len(head).to_bytes(8, "little") + head + self.code
 
     @staticmethod
-    def unpack(data: bytes) -> Artefact:
-        """From bytes."""
+    def unpack(data: bytes) -> Artefact | None:
+        """From bytes; None where these are no artefact."""
         length = int.from_bytes(data[:8], "little")
-        head = json.loads(data[8 : 8 + length])
-        return Artefact(head["description"], head["report"], data[8 + length :])
+        try:
+            head = json.loads(data[8 : 8 + length])
+            return Artefact(head["description"], head["report"], data[8 + length :])
+        except (ValueError, KeyError, TypeError):
+            return None
 
 
 def artefact(compilation: Compilation, cache: DiskCache | None) -> Artefact:
@@ -51,8 +54,8 @@ def artefact(compilation: Compilation, cache: DiskCache | None) -> Artefact:
     key = cache_key(compilation)
     if cache is not None and not checking:
         found = cache.get(key)
-        if found is not None:
-            kept = Artefact.unpack(found)
+        kept = None if found is None else Artefact.unpack(found)
+        if kept is not None:
             compilation.trace.say(KERNELS, str(Kernels(kernel_reports(kept.report["kernels"]))))
             return kept
     made = _compiled(compilation)

@@ -77,17 +77,31 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
+    _open_closed_streams()
     try:
         code = _main(argv)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader went away: nobody is there to tell. Keep the interpreter's last flush quiet.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader went away: nobody is there to tell
+        _drop_output()
         return 141
+    except OSError as error:  # what was printed could not be written
+        _drop_output()
+        return report(error)
     except KeyboardInterrupt:
         sys.stderr.write("\n")
         return 130
     return code
+
+
+def _open_closed_streams() -> None:
+    """A stream that the shell closed (`>&-`) is None in Python: what goes there is dropped."""
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+
+
+def _drop_output() -> None:
+    """Keep the interpreter's last flush of stdout quiet."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _main(argv: Sequence[str] | None) -> int:
@@ -131,6 +145,9 @@ def report(error: Exception, as_json: bool = False) -> int:
         case OSError(filename=str() | bytes()):
             # Of a rename, the second name is the one that was asked for.
             terminal.print_error(f"{error.filename2 or error.filename}: {error.strerror}")
+            return 2
+        case OSError(errno=int()):  # a stream: the disk is full
+            terminal.print_error(f"can't write: {error.strerror}")
             return 2
         case MemoryError():
             terminal.print_error(f"out of memory: {error}".rstrip(": "))

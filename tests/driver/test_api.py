@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import stepwell as sw
+from stepwell.cache import DiskCache
 from stepwell.cli import main
 from stepwell.pipeline import STAGES
 
@@ -282,6 +283,9 @@ def test_a_damaged_cache_is_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
+    np.testing.assert_array_equal(sw.compile(NET, weights=WEIGHTS)(X), WANTED)
+    for path in tmp_path.glob("*.bin"):
+        DiskCache(tmp_path).put(path.stem, b"\5\0\0\0\0\0\0\0 whole, and not ours")
     np.testing.assert_array_equal(sw.compile(NET, weights=WEIGHTS)(X), WANTED)
 
 

@@ -397,6 +397,22 @@ def test_a_reader_that_goes_away(files: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("where", [">/dev/full", ">&-"])
+@pytest.mark.parametrize(
+    "command", ["check net.well", "emit net.well -s asm", "emit net.well -s obj"]
+)
+def test_output_that_cannot_be_written(files: Path, command: str, where: str) -> None:
+    line = f"{sys.executable} -m stepwell {command} {where}"
+    done = subprocess.run(line, shell=True, cwd=files, capture_output=True, text=True, check=False)
+    if where == ">&-":
+        assert (done.returncode, done.stderr) == (0, "")
+    else:
+        assert (done.returncode, done.stderr) == (
+            2,
+            "error: can't write: No space left on device\n",
+        )
+
+
 def test_interrupted(files: Path) -> None:
     os.mkfifo(files / "slow.well")
     process = subprocess.Popen(
