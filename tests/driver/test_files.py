@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from stepwell.codegen.objects import write_text
 from stepwell.files import write_file
 
 
@@ -43,6 +45,13 @@ def test_a_link_keeps_pointing(tmp_path: Path) -> None:
 def test_devices_are_written_to() -> None:
     write_file("/dev/null", "gone")
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+@pytest.mark.parametrize("write", [write_file, write_text])
+def test_a_folder_that_cannot_be_written_names_the_file(write: Callable[[Path, str], None]) -> None:
+    with pytest.raises(OSError) as caught:
+        write(Path("/proc/here.txt"), "")  # nobody may write there, not even root
+    assert caught.value.filename == "/proc/here.txt"
 
 
 def test_a_missing_folder_is_an_error_with_a_name(tmp_path: Path) -> None:
