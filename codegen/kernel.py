@@ -114,7 +114,8 @@ def emit_kernel(
 def _place_scratch(e: Emission, kernel: Kernel) -> None:
     """The kernel's scratch buffers, at their offsets from the last argument."""
     for buffer, offset in scratch_buffers(kernel):
-        place = materialise(e, dim_value(e, offset))
+        with e.in_entry():
+            place = materialise(e, dim_value(e, offset))
         pointer = e.entry.gep(e.function.args[-1], [place], source_etype=I8)
         e.memory[buffer.name] = MemoryBuffer(buffer, pointer, ALIGNMENT)
 

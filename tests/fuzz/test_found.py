@@ -12,7 +12,8 @@ from stepwell import compile
 from stepwell.codegen.objects import pack_weights
 from stepwell.compilation import Compilation
 from stepwell.frontend import check, elaborate
-from stepwell.source import as_source
+from stepwell.ir.graph import parse_graph, print_graph
+from stepwell.source import Source, as_source
 
 
 def graph_of(source: str):
@@ -77,3 +78,14 @@ def test_a_parameter_without_axes() -> None:
     program = Compilation(as_source("model f(x: f32[N]) { param s: f32 = ones; x * s }")).program
     packed = pack_weights(program, {"s": np.array(2.5, np.float32)})
     assert packed[:4].view(np.float32)[0] == 2.5
+
+
+def test_scratch_at_a_symbolic_offset_with_a_constant() -> None:
+    """The constant was added after the address had been computed: LLVM refused the module."""
+    graph = parse_graph("""graph @f[N, M](%x: f32[2, 1, N + 1], %w: f32[M, N + 1, 2]) {
+      %y = contract(%x, %w) {spec = "abc,xca->bx"} : f32[1, M]
+      %z = transpose(%y) {permutation = [1, 0]} : f32[M, 1]
+      return z = %z
+    }""")
+    source = Source("found.graph", print_graph(graph), "graph")
+    assert Compilation(source).object_code[:4] == b"\x7fELF"
