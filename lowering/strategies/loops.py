@@ -199,14 +199,16 @@ def _widened(kernel: Kernel, name: str, lanes: int) -> tuple[Kernel, str]:
         inner = find_loop(kernel.body, nest[-1])
         side_by_side = (Var(nest[-2]), Var(nest[-1]))
         stores = [s for s in stores_of((inner,)) if s.indices]
-        if not isinstance(inner.extent, int) or inner.extent >= lanes:
+        if not isinstance(inner.extent, int) or not 0 < inner.extent < lanes:
+            break
+        if find_loop(kernel.body, nest[-2]).extent == 0:
             break
         if any(store.indices[-2:] != side_by_side for store in stores):
             break
         kernel, fused = fuse_loops(kernel, nest[-2])
         name = fused if nest[-2] == name else name
         nest = [*nest[:-2], fused]
-    return simplify_kernel(kernel), name
+    return kernel, name
 
 
 def _extent_variables(loop: For) -> set[str]:
