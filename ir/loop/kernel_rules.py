@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import product
+from math import prod
 from typing import NoReturn
 
 from stepwell.ir.diagnostics import VerifyError
@@ -37,7 +39,9 @@ from stepwell.ir.loop.core import (
 from stepwell.ir.loop.expression_rules import Fault, check_expression
 from stepwell.ir.loop.printer import signature_line, statement_line
 from stepwell.ir.scalar import Expr, Horizontal, Load, Var, as_dim, variables, walk
-from stepwell.ir.size import Dim, symbols
+from stepwell.ir.size import Dim, evaluate, symbols
+
+MOST_TRIED = 4096  # places of a register subscript
 
 
 def verify_kernel(kernel: Kernel) -> None:
@@ -239,11 +243,14 @@ class _KernelVerifier:
         else:
             first.append(last)
             self.set_lanes(name, False, at)
-        for index in first:
+        extents = {loop.index: loop.extent for loop in scope.loops}
+        for index, size in zip(first, buffer.shape, strict=False):
             dim = as_dim(index)
             if dim is None or symbols(dim) - unrolled:
                 message = "a subscript of a register is constant once unrolled loops are unrolled"
                 self.fail(f"`{name}`: {message}", at)
+            if not _stays_within(dim, size, extents):
+                self.fail(f"`{name}`: the subscript {dim} can leave its axis of {size}", at)
 
     def lane_access(self, name: str, vector: For | None, scope: _Scope, at: Statement) -> None:
         """All lanes at once: by a vector loop's index, or (None) by a horizontal operation."""
@@ -265,6 +272,33 @@ class _KernelVerifier:
     def set_lanes(self, name: str, by_lane: bool, at: Statement) -> None:
         if self.by_lane.setdefault(name, by_lane) != by_lane:
             self.fail(f"`{name}` is accessed as a vector in one place, not in another", at)
+
+
+def _stays_within(dim: Dim, size: Dim, extents: Mapping[str, Dim]) -> bool:
+    """Whether a dim in unrolled loops' indices is in 0..size whatever they are."""
+    low = high = dim if isinstance(dim, int) else 0
+    for monomial, factor in () if isinstance(dim, int) else dim.terms:
+        largest = 1
+        for atom in monomial:
+            extent = extents.get(atom.name)
+            if not isinstance(extent, int):  # a quotient or the like
+                return _never_outside(dim, size, extents)
+            largest *= max(extent - 1, 0)
+        low += min(factor * largest, 0) if monomial else factor
+        high += max(factor * largest, 0) if monomial else factor
+    return low >= 0 and (not isinstance(size, int) or high < size)
+
+
+def _never_outside(dim: Dim, size: Dim, extents: Mapping[str, Dim]) -> bool:
+    """The same by trying every combination of the indices."""
+    names = sorted(symbols(dim))
+    known = [extents[name] for name in names]
+    counts = [extent for extent in known if isinstance(extent, int)]
+    if len(counts) != len(known) or prod(counts) > MOST_TRIED:
+        return False
+    places = (dict(zip(names, place, strict=True)) for place in product(*map(range, counts)))
+    found = [evaluate(dim, place) for place in places]
+    return all(0 <= at and (not isinstance(size, int) or at < size) for at in found)
 
 
 def _is_power_of_two(extent: Dim) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from stepwell import compile
 from stepwell.codegen.objects import pack_weights
 from stepwell.compilation import Compilation
 from stepwell.frontend import check, elaborate
+from stepwell.ir.diagnostics import VerifyError
 from stepwell.ir.graph import parse_graph, print_graph
+from stepwell.ir.loop import parse_loops, verify_loops
 from stepwell.source import Source, as_source
 
 
@@ -89,3 +92,19 @@ def test_scratch_at_a_symbolic_offset_with_a_constant() -> None:
     }""")
     source = Source("found.graph", print_graph(graph), "graph")
     assert Compilation(source).object_code[:4] == b"\x7fELF"
+
+
+@pytest.mark.parametrize(
+    ("subscript", "refused"), [("2", True), ("u", False), ("u + 1", True), ("u // 2", False)]
+)
+def test_registers_beyond_their_array(subscript: str, refused: bool) -> None:
+    """Code generation found out, and fell over."""
+    kernel = f"""kernel f(out: f32[2] out) pointwise {{
+      alloc r: f32[2] register
+      for u in 0..2 unrolled {{
+        r[{subscript}] = 0.0
+      }}
+      out[0] = r[0]
+    }}"""
+    with pytest.raises(VerifyError, match="can leave its axis") if refused else nullcontext():
+        verify_loops(parse_loops(kernel, "found.loops"))

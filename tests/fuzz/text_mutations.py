@@ -124,7 +124,7 @@ KINDS: dict[str, Callable[[list[str], int, int], None]] = {
 
 
 # A broken bracket is found by the parser at once: more cases for what lies behind it.
-_DRAWN = (*sorted(KINDS), *("rename", "number", "operator") * 4)
+_DRAWN = (*sorted(KINDS), *("rename", "number", "operator") * 8)
 
 
 def edits(most: int = 3) -> st.SearchStrategy[list[Edit]]:
