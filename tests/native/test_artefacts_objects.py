@@ -21,7 +21,7 @@ from stepwell.ir.graph.core import Constraint
 from stepwell.ir.loop.core import Buffer, Check, Store
 from stepwell.ir.scalar import Cast
 from stepwell.ir.size import floordiv, symbol
-from stepwell.ir.target import host
+from stepwell.ir.target import host, named
 
 N = symbol("N")
 COUNT = 5003
@@ -200,6 +200,21 @@ def test_no_linker_names_both(tmp_path, monkeypatch):
     with pytest.raises(link.LinkError, match=r"`cc`.*`ziglang`"):
         build([scale_program()], host(), tmp_path / "libscale.so")
     assert not list(tmp_path.iterdir())
+
+
+def test_another_architecture_needs_a_linker_of_its_own(tmp_path, monkeypatch):
+    other = named("aarch64" if host().architecture != "aarch64" else "x86-64")
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(link.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(link.LinkError, match=rf"no linker for {other.architecture}: .*`ziglang`"):
+        build([scale_program()], other, tmp_path / "libscale.so")
+    monkeypatch.setattr(link.importlib.util, "find_spec", lambda name: True)
+    assert link.linker(other)[1:] == ["-m", "ziglang", "cc"]
+    monkeypatch.setenv("CC", "other-cc -O1")
+    assert link.linker(other) == ["other-cc", "-O1"]
+    monkeypatch.setenv("CC", '"')
+    with pytest.raises(link.LinkError, match="which is no command"):
+        link.linker()
 
 
 def test_cc_is_respected(tmp_path, monkeypatch):
