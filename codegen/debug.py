@@ -37,11 +37,11 @@ class DebugInfo:
             {
                 "name": name,
                 "file": file,
-                "line": span.line,
+                "line": _line(span),
                 "type": type,
                 "isLocal": True,
                 "isDefinition": True,
-                "scopeLine": span.line,
+                "scopeLine": _line(span),
                 "isOptimized": True,
                 "unit": unit,
             },
@@ -52,7 +52,7 @@ class DebugInfo:
         """A source location within a function."""
         if span is None or scope is None:
             return None
-        where = {"line": span.line, "column": min(span.column, 65535), "scope": scope}
+        where = {"line": _line(span), "column": min(span.column, 65535), "scope": scope}
         return self.module.add_debug_info("DILocation", where)
 
     def _unit(self, name: str) -> tuple[Any, Any]:
@@ -86,3 +86,8 @@ class DebugInfo:
         i32 = ir.IntType(32)
         for flag, value in (("Debug Info Version", 3), ("Dwarf Version", 4)):
             self.module.add_named_metadata("llvm.module.flags", [i32(2), flag, i32(value)])
+
+
+def _line(span: Span) -> int:
+    """The line; 0 (unknown) where it is more than DWARF can say."""
+    return span.line if span.line < 2**31 else 0

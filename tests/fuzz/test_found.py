@@ -108,3 +108,12 @@ def test_registers_beyond_their_array(subscript: str, refused: bool) -> None:
     }}"""
     with pytest.raises(VerifyError, match="can leave its axis") if refused else nullcontext():
         verify_loops(parse_loops(kernel, "found.loops"))
+
+
+def test_lines_beyond_what_debug_information_holds() -> None:
+    text = """sources {s = "s.well"}
+    graph @f(%x: f32[3]) {
+      %y = exp(%x) : f32[3]   @s:9223372036854775808:70000-70001
+      return y = %y
+    }"""
+    assert Compilation(Source("found.graph", text, "graph")).object_code

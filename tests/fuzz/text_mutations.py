@@ -71,13 +71,16 @@ def _number(tokens: list[str], at: int, how: int) -> None:
 
 def _rename(tokens: list[str], at: int, how: int) -> None:
     """One name becomes another of the text: what follows still parses more often than not."""
-    names = [i for i, token in enumerate(tokens) if token[0].isalpha()] or [at]
-    tokens[names[at % len(names)]] = tokens[names[how % len(names)]]
+    names = [i for i, token in enumerate(tokens) if token[0].isalpha()]
+    often = [i for i in names if tokens.count(tokens[i]) > 1] or names or [at]
+    tokens[often[at % len(often)]] = tokens[often[how % len(often)]]
 
 
 def _operator(tokens: list[str], at: int, how: int) -> None:
+    """One operator becomes another of the text, now and then one that it has not."""
     found = [i for i, token in enumerate(tokens) if token in OPERATORS] or [at]
-    tokens[found[at % len(found)]] = OPERATORS[how % len(OPERATORS)]
+    others = [*(tokens[i] for i in found), *(OPERATORS if how % 4 == 0 else ())]
+    tokens[found[at % len(found)]] = others[how // 4 % len(others)]
 
 
 def _flip(tokens: list[str], at: int, how: int) -> None:
