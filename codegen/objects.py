@@ -161,4 +161,5 @@ def written(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Writes a text file to the side and renames it."""
     with written(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # The name of a header may be any bytes.
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")

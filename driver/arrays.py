@@ -49,8 +49,9 @@ def _number(value: bool | int | float, dtype: DType, what: str) -> Array:
     if kind != dtype.kind and not (kind == "int" and dtype.is_float):
         raise InputError(f"{what}: is the number {value!r}, but the model wants {dtype}")
     try:
-        return np.asarray(value, dtype.numpy)
-    except OverflowError:
+        with np.errstate(over="raise"):
+            return np.asarray(value, dtype.numpy)
+    except (OverflowError, FloatingPointError):
         raise InputError(f"{what}: {value!r} does not fit {dtype}") from None
 
 

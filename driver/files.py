@@ -18,7 +18,7 @@ def write_file(path: str | Path, data: bytes | str, executable: bool = False) ->
 
     Raises OSError where the folder does not exist or can't be written.
     """
-    content = data.encode() if isinstance(data, str) else data
+    content = data.encode(errors="surrogateescape") if isinstance(data, str) else data
     device = str(path).startswith("/dev/")
     path = Path(path) if device else Path(os.path.realpath(path))
     if device or (path.exists() and not stat.S_ISREG(path.stat().st_mode)):

@@ -119,6 +119,12 @@ class Model:
     def __repr__(self) -> str:
         return f"<model {self.signature}>"
 
+    def __reduce_ex__(self, protocol: object) -> str:
+        raise TypeError(
+            f"{self!r} is native code in this process: it can't be copied or pickled; compile it "
+            "again there, or load an object that `stepwell build` made"
+        )
+
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """The arguments in order; those by name put in their places."""
         if len(args) > len(self._names):

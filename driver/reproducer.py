@@ -29,7 +29,8 @@ def write_reproducer(error: Exception) -> str:
     trace = "".join(traceback.format_exception(error))
     notes = "".join(f"// {line}\n" for line in trace.splitlines())
     body = bug.reproducer if bug else ""
-    path = _write(head + body.rstrip("\n") + "\n" + notes)
+    text = head + body.rstrip("\n") + "\n" + notes
+    path = _write(text.encode(errors="backslashreplace"))
     lines = [f"a bug in Stepwell: {message}"]
     lines += [f"  {note}" for note in (bug.notes if bug else ())]
     if path and bug and bug.reproducer:
@@ -41,8 +42,8 @@ def write_reproducer(error: Exception) -> str:
     return "\n".join(lines)
 
 
-def _write(text: str) -> Path | None:
-    name = f"stepwell-bug-{hashlib.sha256(text.encode()).hexdigest()[:8]}.txt"
+def _write(text: bytes) -> Path | None:
+    name = f"stepwell-bug-{hashlib.sha256(text).hexdigest()[:8]}.txt"
     for folder in (Path(), Path(tempfile.gettempdir())):
         try:
             write_file(folder / name, text)

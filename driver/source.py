@@ -72,7 +72,11 @@ def kind_of(text: str) -> Kind:
 def read_source(path: str | Path) -> Source:
     """The file at `path`. InputError where it can't be read as text."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        str(path).encode()
+    except UnicodeEncodeError:  # IR texts and messages hold the name
+        raise InputError(f"the name {str(path)!a} is not UTF-8 text") from None
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"no file {path}") from None
     except IsADirectoryError:
@@ -85,9 +89,9 @@ def read_source(path: str | Path) -> Source:
 
 
 def as_source(path_or_source: str | Path) -> Source:
-    """A `Path`, or a string without line breaks or braces, names a file; all else is the text."""
+    """A `Path`, or a word without line breaks or braces, names a file; all else is the text."""
     if isinstance(path_or_source, Path):
         return read_source(path_or_source)
-    if "\n" in path_or_source or "{" in path_or_source:
+    if "\n" in path_or_source or "{" in path_or_source or not path_or_source:
         return Source("<source>", path_or_source, kind_of(path_or_source))
     return read_source(path_or_source)

@@ -11,6 +11,7 @@ In: arguments. Out: text on stdout, diagnostics on stderr, files, and an exit co
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -77,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
-    _open_closed_streams()
+    _prepare_streams()
     try:
         code = _main(argv)
         sys.stdout.flush()
@@ -93,10 +94,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _open_closed_streams() -> None:
-    """A stream that the shell closed (`>&-`) is None in Python: what goes there is dropped."""
+def _prepare_streams() -> None:
+    """Printing cannot fail: neither where the shell closed a stream (`>&-`, None in Python) nor
+    where a character is none of the terminal's."""
     sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _drop_output() -> None:

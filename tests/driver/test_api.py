@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import ml_dtypes
@@ -38,6 +41,13 @@ def test_a_source_a_path_a_string(tmp_path: Path) -> None:
     (tmp_path / "net.well").write_text(NET)
     for source in (NET, tmp_path / "net.well", str(tmp_path / "net.well")):
         np.testing.assert_array_equal(sw.compile(source, weights=WEIGHTS)(X), WANTED)
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "net.well").write_text(NET, encoding="utf-8-sig")
+    np.testing.assert_array_equal(sw.compile(tmp_path / "net.well", weights=WEIGHTS)(X), WANTED)
+    with pytest.raises(sw.InputError, match="declares no model"):
+        sw.compile("")
 
 
 def test_ir_is_a_source_too(net: sw.Model) -> None:
@@ -152,6 +162,12 @@ def test_weights_that_do_not_fit() -> None:
         sw.compile(NET, weights=WEIGHTS | {"b": np.zeros(4, "f")})
     with pytest.raises(sw.InputError, match=r"missing: `b` f32\[3\]; did you mean `bb`"):
         sw.compile(NET, weights={"w": WEIGHTS["w"], "bb": WEIGHTS["b"]})
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_native_code_is_not_copied(net: sw.Model, copied: Callable[[sw.Model], object]) -> None:
+    with pytest.raises(TypeError, match="can't be copied or pickled; compile it again"):
+        copied(net)
 
 
 def test_looking_at_a_model(net: sw.Model) -> None:

@@ -75,6 +75,8 @@ def test_numbers_take_the_wanted_dtype(number: float, dtype: DType) -> None:
         (1.5, I32, "is the number 1.5, but the model wants i32"),
         (True, F32, "is the number True"),
         (300, U8, "300 does not fit u8"),
+        (1e60, F32, r"1e\+60 does not fit f32"),
+        (70000, F16, "70000 does not fit f16"),
         ([1.0, 2.0], F32, "is a list"),
         ("text", F32, "is a str"),
         (None, F32, "is a NoneType"),

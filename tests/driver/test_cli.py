@@ -457,6 +457,31 @@ def test_colours_on_a_terminal_only(files: Path) -> None:
     assert b"an object is binary" in shown(["emit", "net.well", "--stage", "obj"], bright)
 
 
+def test_names_that_are_no_text(files: Path) -> None:
+    (files / os.fsdecode(b"\xff.well")).write_text(NET)
+    (files / "größe.well").write_text(NET)
+    plain = {**os.environ, "PYTHONIOENCODING": "ascii"}
+
+    def done(command: str) -> tuple[int, str, str]:
+        line = [
+            *f"{sys.executable} -m stepwell".split(),
+            *os.fsdecode(command.encode("latin1")).split(),
+        ]
+        made = subprocess.run(line, cwd=files, env=plain, capture_output=True, check=False)
+        return made.returncode, made.stdout.decode(), made.stderr.decode()
+
+    assert done("emit \xff.well -s graph")[::2] == (
+        2,
+        "error: the name '\\udcff.well' is not UTF-8 text\n",
+    )
+    assert done("build net.well -o lib\xff.so")[::2] == (0, "")
+    assert b'#include "\xff.h"' in (files / "main.c").read_bytes()
+    assert done("check gr\xc3\xb6\xc3\x9fe.well")[:2] == (
+        0,
+        "gr\\xf6\\xdfe.well: no mistakes, 1 model: net\n",
+    )
+
+
 def test_a_bug_is_said_to_be_one(run: Run, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reproducer holds the IR; `opt` on it with the same pass fails again."""
 
