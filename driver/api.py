@@ -20,7 +20,7 @@ from stepwell.ir.diagnostics import InputError, InternalError, StepwellError
 from stepwell.model import Model
 from stepwell.parameters import embedded_parameters, parameters_of
 from stepwell.report import Memory, kernel_reports
-from stepwell.runnable import require_runnable
+from stepwell.runnable import require_loadable, require_runnable
 from stepwell.signature import parse_dim
 from stepwell.source import as_source
 from stepwell.suggestions import did_you_mean, listed
@@ -104,6 +104,10 @@ def load(
     from stepwell.codegen.jit import NativeProgram
 
     description = _choose(path, model)
+    try:
+        require_loadable(description["target"])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     native = NativeProgram.from_library(Path(path), description["symbol"])
     embedded = native.embedded_weights()
     if weights is None and embedded:

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if Path(args.file).suffix in (".npz", ".safetensors"):
-        _print_weights(args.file)
+        _print_weights(args.file, args.json)
         return 0
     found = read_descriptions(args.file)
     if args.json:
@@ -65,10 +65,15 @@ def _at(description: Mapping[str, Any], path: str) -> str:
     return f"at byte {offset}"
 
 
-def _print_weights(path: str) -> None:
+def _print_weights(path: str, as_json: bool) -> None:
     weights = read_weights(path) or {}
-    rows = [("array", "type", "bytes")]
-    for name, value in weights.items():
-        array = np.asarray(value)
-        rows.append((name, described(array), str(array.nbytes)))
-    print(table(rows))
+    arrays = {name: np.asarray(value) for name, value in weights.items()}
+    if as_json:
+        facts = [
+            {"name": name, "type": described(array), "bytes": array.nbytes}
+            for name, array in arrays.items()
+        ]
+        print(json.dumps(facts, indent=2))
+        return
+    rows = [(name, described(array), str(array.nbytes)) for name, array in arrays.items()]
+    print(table([("array", "type", "bytes"), *rows]))

@@ -16,6 +16,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from stepwell.cli import COMMANDS
+from stepwell.ir.target import host, named
 from stepwell.pipeline import STAGES
 
 from .conftest import Run
@@ -315,6 +316,17 @@ def test_build_refuses(run: Run, files: Path) -> None:
     assert not list(files.glob("*.so"))
 
 
+def test_an_object_for_another_machine_is_not_loaded(run: Run, files: Path) -> None:
+    other = "x86-64" if host().architecture == "aarch64" else "aarch64"
+    run("build", "net.well", "--target-cpu", other, "-o", "net.o")
+    (files / "net.o").rename(files / "net.so")  # as far as anybody sees without loading it
+    done = run("run", "net.so", "-w", "w.npz", "-i", "x=x.npy")
+    assert (done.code, done.err.split(": this")[0]) == (
+        2,
+        f"error: net.so: {other} is {named(other).architecture}",
+    )
+
+
 def test_a_folder_in_the_place_of_an_output_is_named(run: Run, files: Path) -> None:
     (files / "d.so").mkdir()
     (files / "d.txt").mkdir()
@@ -325,6 +337,10 @@ def test_a_folder_in_the_place_of_an_output_is_named(run: Run, files: Path) -> N
 
 def test_inspect_of_other_files(run: Run, files: Path) -> None:
     assert "w" in run("inspect", "w.safetensors").out
+    assert json.loads(run("inspect", "w.npz", "--json").out) == [
+        {"name": "w", "type": "f32[4, 3]", "bytes": 48},
+        {"name": "b", "type": "f32[3]", "bytes": 12},
+    ]
     assert run("inspect", "net.well").code == 2
     assert run("inspect", "none.so").code == 2
 
