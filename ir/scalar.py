@@ -324,7 +324,9 @@ def divides_by(expr: Expr, names: Collection[str]) -> bool:
     For an index that can be 0, `i // i` is 0 or 1: dims, where it is 1, are no help then.
     """
     return any(
-        isinstance(e, Binary) and e.op in ("floordiv", "mod") and not variables(e.y).isdisjoint(names)
+        isinstance(e, Binary)
+        and e.op in ("floordiv", "mod")
+        and not variables(e.y).isdisjoint(names)
         for e in walk(expr)
     )
 

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from diagnostics import assert_good
 from hypothesis import given, note, seed, settings
 from hypothesis import strategies as st
 from seeds import note_seed, seed_of
@@ -42,24 +43,6 @@ def seeds() -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def inside(error: UserError, source: str, file: str) -> None:
-    """Every label of the error lies in a text that the error knows, the first one in `file`."""
-    texts = {file: source, **error.sources}
-    for diagnostic in error.diagnostics:
-        assert re.fullmatch(r"SW\d{4}", diagnostic.code), diagnostic
-        assert diagnostic.message, diagnostic
-        for label in diagnostic.labels:
-            span = label.span
-            assert span.file in texts, f"a span in {span.file}"
-            lines = texts[span.file].split("\n")
-            assert 1 <= span.line <= span.end_line <= len(lines), f"{span} of {len(lines)} lines"
-            assert 1 <= span.column <= len(lines[span.line - 1]) + 1, f"{span} is no column"
-            assert 1 <= span.end_column <= len(lines[span.end_line - 1]) + 2, f"{span} ends outside"
-            assert span.line < span.end_line or span.column <= span.end_column, f"{span} is empty"
-        assert diagnostic.as_json()["labels"]
-    assert str(error)
-
-
 def understood(source: str, file: str) -> bool:
     """Everything the front end does with a source; False where it gave diagnostics."""
     try:
@@ -67,7 +50,7 @@ def understood(source: str, file: str) -> bool:
         for model in models(program):
             verify_graph(elaborate(program, model))
     except UserError as error:
-        inside(error, source, file)
+        assert_good(error, source, file)
         return False
     render_ast(parse(source, file))
     return True
