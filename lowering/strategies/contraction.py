@@ -135,8 +135,9 @@ def _pack_a(kernel: Kernel, row: tuple[str, str], deep: str, outside: tuple[str,
     used = [number for number, name in enumerate(outside) if name in variables(a)]
     before = (*outside, row[0])[used[-1] + 1 if used else 0]
     loops = [(name, find_loop(kernel.body, name).extent) for name in (row[0], deep, row[1])]
-    # k innermost: a row of A is mostly contiguous in it.
-    return pack(kernel, a, "a_panels", loops, before, _guards(kernel, row[1]), order=(0, 2, 1))
+    # Rows innermost: the panel is written in order, and its rows are read as so many streams.
+    kinds: tuple[LoopKind, ...] = ("serial", "serial", "unrolled")
+    return pack(kernel, a, "a_panels", loops, before, _guards(kernel, row[1]), kinds)
 
 
 def _pack_b(kernel: Kernel, nest: _Nest, tile: Tile) -> Kernel:

@@ -43,13 +43,11 @@ def pack(
     before: str,
     guards: Sequence[Expr] = (),
     kinds: Sequence[LoopKind] = (),
-    order: Sequence[int] = (),
 ) -> Kernel:
     """Compute `expr` for all iterations of `loops` (index, room in the buffer) before a loop.
 
     `guards` are conditions on the loops' indices under which the loads may be read; `kinds` are the
-    kinds of the packing loops, serial where not given; `order` lists the positions of the loops
-    from outside in, where that is not their order. The scratch is allocated at the top.
+    kinds of the packing loops, serial where not given. The scratch is allocated at the top.
     """
     stored = writes(kernel.body)
     if any(load.buffer in stored for load in loads(expr)):
@@ -64,7 +62,7 @@ def pack(
     span = find_loop(kernel.body, before).span
     store = Store(name, place, value, span)
     fill: Block = (store,)
-    for number in reversed(order or range(len(loops))):
+    for number in reversed(range(len(loops))):
         index, _ = loops[number]
         kind: LoopKind = kinds[number] if number < len(kinds) else "serial"
         extent = find_loop(kernel.body, index).extent

@@ -15,9 +15,10 @@ from stepwell.ir.dtypes import BF16, BOOL, F16, F32, F64, I8, I32, I64
 from stepwell.ir.graph import Graph, GraphBuilder
 from stepwell.ir.loop import interpret_program, verify_program
 from stepwell.ir.loop.analysis import kernel_buffers
-from stepwell.ir.loop.core import For, Program, statements
+from stepwell.ir.loop.core import For, Program, Store, statements
 from stepwell.ir.parse import parse_formula
 from stepwell.ir.resolve import Scope
+from stepwell.ir.scalar import Var
 from stepwell.ir.size import evaluate, symbol
 from stepwell.ir.target import host, named
 from stepwell.ir.types import TensorType
@@ -157,3 +158,17 @@ def test_a_product_is_packed_and_register_tiled() -> None:
     assert [b.shape[1:] for b in accumulators] == [(4, 8)] or [
         b.shape[1:] for b in accumulators
     ] == [(2, 8)]
+
+
+def test_panels_are_written_in_order() -> None:
+    """The innermost loop of each packing walks along the last axis of its panels."""
+    text, types = CASES["matrix product"]
+    naive = graph_to_loops(Fuse().run(Decompose().run(graph_of(text, types))))
+    (kernel,) = scheduled(naive, "x86-64-v3").kernels
+    innermost = {}
+    for loop in statements(kernel.body):
+        if isinstance(loop, For) and isinstance(loop.body[-1], Store):
+            last = loop.body[-1].indices[-1]
+            innermost[loop.body[-1].buffer] = (loop.kind, last == Var(loop.index))
+    assert innermost["a_panels"] == ("unrolled", True)
+    assert innermost["b_panels"] == ("vector", True)
