@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stepwell.cli.arguments import (
     CommandError,
@@ -19,13 +21,17 @@ from stepwell.debug import Trace
 from stepwell.parameters import parameters_of
 from stepwell.programs import model_names
 from stepwell.source import Source, read_source
-from stepwell.weights import read_weights
+from stepwell.weights import Weights, read_weights
+
+if TYPE_CHECKING:
+    from stepwell.ir.loop.core import Program
 
 HELP = "make a library with a C interface"
 DESCRIPTION = """\
 Compile a model into a shared object, an object file or an archive, with a C header, a
 `main.c` that runs it on raw files, and its weights beside it (or inside, with --embed).
-With --all every model of the file goes in, each with its own weights file."""
+With --all every model of the file goes in, each with its own weights file; W holds the arrays
+of all of them."""
 EXAMPLE = """\
 stepwell build examples/digits/digits.well --model digits \\
     --weights examples/digits/digits.safetensors -o libdigits.so"""
@@ -60,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
     target = compilations[0].target
     given = read_weights(args.weights)
     weights = {
-        program.name: parameters_of(describe(program, target), given, args.seed).block
+        program.name: parameters_of(
+            describe(program, target), _own(given, program, programs), args.seed
+        ).block
         for program in programs
         if program.with_role("parameter")
     }
@@ -70,6 +78,18 @@ def run(args: argparse.Namespace) -> int:
     for path in build(programs, target, output, weights, args.embed):
         print(path)
     return 0
+
+
+def _own(given: Weights | None, program: Program, programs: Sequence[Program]) -> Weights | None:
+    """The weights without those that only other models of the object have."""
+    if given is None:
+        return None
+    own, known = _paths([program]), _paths(programs)
+    return {path: value for path, value in given.items() if path in own or path not in known}
+
+
+def _paths(programs: Sequence[Program]) -> set[str]:
+    return {item.buffer.name for p in programs for item in p.with_role("parameter")}
 
 
 def _chosen(source: Source, args: argparse.Namespace) -> list[str | None]:

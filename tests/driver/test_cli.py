@@ -306,6 +306,19 @@ def test_build_of_every_kind_holds_every_model(run: Run, files: Path, name: str)
     assert "model twice[N]" in text
 
 
+def test_one_weights_file_for_every_model(run: Run, files: Path) -> None:
+    other = "model other(x: f32[N]) -> f32[N] {\n    param v: f32[] = zeros\n    x + v\n}\n"
+    (files / "both.well").write_text(NET + other)
+    arrays = dict(np.load(files / "w.npz"))
+    np.savez(files / "all.npz", **arrays, v=np.float32(3))
+    done = run("build", "both.well", "--all", "-w", "all.npz", "-o", "both.o")
+    assert (done.code, done.err) == (0, "")
+    assert np.fromfile(files / "other.weights", np.float32)[0] == 3
+    np.savez(files / "all.npz", **arrays, v=np.float32(3), u=np.float32(1))
+    done = run("build", "both.well", "--all", "-w", "all.npz", "-o", "both.o")
+    assert "not in the model: `u`" in done.err
+
+
 def test_build_refuses(run: Run, files: Path) -> None:
     assert run("build", "net.well", "-o", "net.exe").code == 2
     assert run("build", "wrong.well", "-o", "w.so").code == 1
