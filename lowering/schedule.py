@@ -13,6 +13,7 @@ from stepwell.ir.loop.core import Kernel, Program
 from stepwell.ir.target import Target, UnknownTarget, host, named
 from stepwell.lowering.strategies.contraction import schedule_contraction
 from stepwell.lowering.strategies.loops import schedule_loops
+from stepwell.lowering.transforms.prefix import carry_prefixes
 
 
 @dataclass(frozen=True)
@@ -34,4 +35,5 @@ class Schedule:
 
 def schedule_kernel(kernel: Kernel, target: Target) -> Kernel:
     """The kernel, scheduled: a packed product where it is one, else vector loops."""
+    kernel = carry_prefixes(kernel)
     return schedule_contraction(kernel, target) or schedule_loops(kernel, target)

@@ -25,6 +25,7 @@ from stepwell.ir.loop.analysis import (
     fresh_copy,
     fresh_name,
     map_own_expressions,
+    own_expressions,
     register_names,
     substitute_block,
     taken_names,
@@ -85,7 +86,10 @@ def accumulators(loop: For, registers: frozenset[str]) -> dict[str, str] | None:
             case _:
                 return None
     for statement in loop.body:
-        if isinstance(statement, Let) and any(x.buffer in found for x in loads(statement.value)):
+        partial = isinstance(statement, Store) and statement.buffer in found
+        if not partial and any(
+            x.buffer in found for e in own_expressions(statement) for x in loads(e)
+        ):
             return None
     return found or None
 

@@ -7,6 +7,7 @@ parameters are drawn for the model's own signature.
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -468,6 +469,21 @@ CASES: dict[str, Case] = {
         ),
         _grid((1, 1), (7, 5), (16, 33), (3, 0), (0, 4), names="NT"),
     ),
+    "running reductions": Case(
+        """model f(x: f32[N, T], w: f32[T]) -> (f32[N, T], f32[N, T], f32[N, T], f32[N, T]) {
+            (cumsum(x, axis: 0) + x, cumsum(exp(x), axis: 1) * 2,
+             [n, t: T] -> max[k: T where k <= t] x[n, k],
+             [n, t: T] -> sum[k: T where k <= t] x[n, k] * w[k])
+        }""",
+        lambda x, w: (
+            x.cumsum(0) + x,
+            np.exp(x).cumsum(1) * 2,
+            np.maximum.accumulate(x, 1),
+            (x * w).cumsum(1),
+        ),
+        _grid((1, 1), (7, 5), (16, 33), (33, 16), (3, 0), (0, 4), names="NT"),
+        tolerance=1e-4,
+    ),
     "triangular product": Case(
         "model f(a: f32[N, K], b: f32[K, M]) -> f32[N, M] {\n"
         "    [i, j] -> sum[k where k <= i] a[i, k] * b[k, j]\n}",
@@ -592,6 +608,16 @@ CASES: dict[str, Case] = {
         _grid((1, 1), (7, 5), (16, 17), (0, 3), (3, 0), names="NT"),
     ),
 }
+
+
+def test_cumulative_sums_take_one_pass() -> None:
+    """A million elements, and in a hundredth of the 50 s that N² additions take."""
+    model = sw.compile("model f(x: f32[N]) -> f32[N] { cumsum(x, axis: 0) }")
+    x = np.random.default_rng(0).random(10**6, dtype=np.float32)
+    started = time.perf_counter()
+    result = model(x)
+    assert time.perf_counter() - started < 0.5
+    np.testing.assert_allclose(result, np.cumsum(x, dtype=np.float64), rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", CASES)
