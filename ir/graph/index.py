@@ -8,6 +8,7 @@ Loads are named x0, x1, … for the operands. The reference is the evaluator of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from stepwell.ir.dtypes import BOOL, I64, DType
 from stepwell.ir.formula import evaluate_formula
@@ -25,7 +26,17 @@ from stepwell.ir.graph.registry import register
 from stepwell.ir.graph.rules import ATTRIBUTE, INNER, MIXED, RANK, nonnegative, refuse
 from stepwell.ir.parse import parse_formula, parse_type
 from stepwell.ir.resolve import Scope
-from stepwell.ir.scalar import Formula, Load, Reduce, loads, walk
+from stepwell.ir.scalar import (
+    Cast,
+    Const,
+    Expr,
+    Formula,
+    Load,
+    Reduce,
+    loads,
+    map_children,
+    walk,
+)
 from stepwell.ir.types import TensorType
 
 Types = Sequence[TensorType]
@@ -79,11 +90,27 @@ def _reference(
     arrays: Sequence[Array], attributes: Attributes, results: Types
 ) -> tuple[Array, ...]:
     named = dict(zip(operand_names(len(arrays)), arrays, strict=True))
-    return (evaluate_formula(attributes["formula"], named, {}),)
+    return (evaluate_formula(_computed(attributes["formula"]), named, {}),)
 
 
 def _body(types: Types, attributes: Attributes, results: Types) -> tuple[Formula, ...]:
-    return (attributes["formula"],)
+    return (_computed(attributes["formula"]),)
+
+
+def _computed(formula: Formula) -> Formula:
+    """The formula with f16 and bf16 computed in f32: rounded where the result is stored."""
+    if isinstance(formula.value, Load):
+        return formula  # only moved
+    stored, value = formula.value.dtype, _widened(formula.value)
+    return replace(formula, value=value if value.dtype is stored else Cast(value, stored))
+
+
+def _widened(expr: Expr) -> Expr:
+    inner = map_children(expr, _widened)
+    wide = inner.dtype.compute
+    if wide is inner.dtype:
+        return inner
+    return replace(inner, dtype=wide) if isinstance(inner, Const) else Cast(inner, wide)
 
 
 def index_op(
@@ -106,7 +133,7 @@ _CASES: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def _examples(dtype: DType) -> list[Example]:
-    if dtype.is_bool or dtype.compute is not dtype:
+    if dtype.is_bool:
         return []
     found = []
     for text, shapes in _CASES:

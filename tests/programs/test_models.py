@@ -131,6 +131,22 @@ def _norm(x: Array, axis: Any = -1) -> Array:
     return (x - x.mean(axis, keepdims=True)) / np.sqrt(x.var(axis, keepdims=True) + 1e-5)
 
 
+def _rms_norm(x: Array, scale: Array) -> Array:
+    return x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-5) * scale
+
+
+def _batch_norm(x: Array, p: Mapping[str, Array], name: str) -> Array:
+    mean, variance, scale, shift = (
+        p[f"{name}.{part}"][:, None] for part in ("mean", "variance", "scale", "shift")
+    )
+    return (x - mean) / np.sqrt(variance + 1e-5) * scale + shift
+
+
+def _reshaped(x: Array, w: Array) -> Array:
+    z = np.maximum(x.transpose(1, 0, 2) @ w, 0).transpose(2, 0, 1)
+    return (z - z.mean(0)).reshape(8 * x.shape[1], len(x))
+
+
 def _unet(x: Array, p: Mapping[str, Array]) -> Array:
     a = _conv2d(p, "a", _t(x), padding=1).relu()
     b = _conv2d(p, "b", functional.max_pool2d(a, 2), padding=1).relu()
@@ -223,10 +239,6 @@ def _depthwise(x: Array, w: Array) -> Array:
 
 def _nonsquare(x: Array, w: Array) -> Array:
     return functional.conv2d(_t(x), _t(w)).numpy()
-
-
-def _bf16(x: Array) -> Array:
-    return np.asarray(x).astype(ml_dtypes.bfloat16).astype(np.float64)
 
 
 # ---------------------------------------------------------------------- the models
@@ -323,6 +335,22 @@ CASES: dict[str, Case] = {
         _grid((1, 1, 1), (7, 16, 17), (17, 33, 40), (3, 0, 2), names="NKM"),
         tolerance=1e-2,
     ),
+    "f16 and bf16 in index notation": Case(
+        """model f(x: f16[N, M], y: bf16[N]) -> (f16[N], f16[N, M], f16[M, M], bf16[N, 2]) {
+            ([n] -> sum[m] x[n, m] * x[n, m],
+             [n, m: M] -> sum[k: M where k <= m] max(x[n, k], 0.5) * 0.1,
+             [i, j] -> sum[n] x[n, i] * x[n, j],
+             [n, k: 2] -> y[n] * y[n] + y[0] - cast(cast(y[n], f16), bf16))
+        }""",
+        lambda x, y: (
+            (x * x).sum(1),
+            np.maximum(x, 0.5).cumsum(1) * 0.1,
+            x.T @ x,
+            np.stack([y * (y - 1) + y[:1]] * 2, 1),
+        ),
+        _grid((1, 1), (7, 5), (16, 33), (17, 70)),
+        tolerance=2e-2,
+    ),
     "group norm": Case(
         """use nn
         model f(x: f32[N, 6, H, W]) -> f32[N, 6, H, W] { nn.group_norm(x, groups: 2) }""",
@@ -334,9 +362,7 @@ CASES: dict[str, Case] = {
         model f(x: f32[N, T, 20]) -> f32[N, T, 20] {
             nn.rms_norm(nn.rms_norm(x, name: "a") + x, name: "b")
         }""",
-        lambda x, p: (lambda r: r(r(x, "a") + x, "b"))(
-            lambda z, name: z / np.sqrt((z * z).mean(-1, keepdims=True) + 1e-5) * p[f"{name}.scale"]
-        ),
+        lambda x, p: _rms_norm(_rms_norm(x, p["a.scale"]) + x, p["b.scale"]),
         _grid((1, 1), (2, 7), (0, 2), names="NT"),
     ),
     "batch norms": Case(
@@ -346,14 +372,7 @@ CASES: dict[str, Case] = {
             let b = nn.batch_norm(relu(a))
             b - x
         }""",
-        lambda x, p: (lambda bn: bn(np.maximum(bn(x, "a"), 0), "b") - x)(
-            lambda z, n: (
-                (z - p[f"{n}.mean"][:, None])
-                / np.sqrt(p[f"{n}.variance"][:, None] + 1e-5)
-                * p[f"{n}.scale"][:, None]
-                + p[f"{n}.shift"][:, None]
-            )
-        ),
+        lambda x, p: _batch_norm(np.maximum(_batch_norm(x, p, "a"), 0), p, "b") - x,
         _grid((1, 1), (2, 7), (3, 17), names="NH"),
     ),
     "softmax over a middle axis": Case(
@@ -602,9 +621,7 @@ CASES: dict[str, Case] = {
             let z = transpose(reshape(relu(y), [T, N, 8]), [2, 0, 1])
             reshape(z - mean(z, axis: 0, keep: true), [8*T, N])
         }""",
-        lambda x, w: (lambda z: (z - z.mean(0)).reshape(8 * x.shape[1], len(x)))(
-            np.maximum(x.transpose(1, 0, 2) @ w, 0).transpose(2, 0, 1)
-        ),
+        _reshaped,
         _grid((1, 1), (7, 5), (16, 17), (0, 3), (3, 0), names="NT"),
     ),
 }
