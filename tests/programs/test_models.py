@@ -20,6 +20,7 @@ import torch
 from torch.nn import functional
 
 import stepwell as sw
+from stepwell.ir.diagnostics import InputError
 from stepwell.ir.size import evaluate
 
 Array = Any
@@ -80,6 +81,8 @@ def check(case: Case, target: str | None = None, checking: bool = False) -> None
     wide = {path: _wide(value) for path, value in weights.items()}
     rng = np.random.default_rng(zlib.crc32(case.source.encode()))
     for sizes in case.sizes:
+        memory = model.memory.at(**sizes)
+        assert memory.planned <= memory.naive, sizes
         inputs = []
         for argument in model.signature.inputs:
             shape = [evaluate(dim, sizes) for dim in argument.type.shape]
@@ -625,6 +628,16 @@ CASES: dict[str, Case] = {
         _grid((1, 1), (7, 5), (16, 17), (0, 3), (3, 0), names="NT"),
     ),
 }
+
+
+@pytest.mark.parametrize("bad", [-1, 9, 2**31 - 1, -(2**31)])
+@pytest.mark.parametrize("count", [1, 17, 40])
+def test_a_subscript_outside_its_axis(count: int, bad: int) -> None:
+    model = sw.compile("model f(x: f32[V, D], i: i32[N]) -> f32[N, D] { exp(x[i]) }")
+    ids = np.zeros(count, np.int32)
+    ids[-1] = bad
+    with pytest.raises(InputError, match="an index is outside its axis of size V"):
+        model(np.ones((9, 20), np.float32), ids)
 
 
 def test_cumulative_sums_take_one_pass() -> None:
