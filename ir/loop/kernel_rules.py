@@ -298,7 +298,7 @@ def _never_outside(dim: Dim, size: Dim, extents: Mapping[str, Dim]) -> bool:
         return False
     places = (dict(zip(names, place, strict=True)) for place in product(*map(range, counts)))
     found = [evaluate(dim, place) for place in places]
-    return all(0 <= at and (not isinstance(size, int) or at < size) for at in found)
+    return all(at >= 0 and (not isinstance(size, int) or at < size) for at in found)
 
 
 def _is_power_of_two(extent: Dim) -> bool:

@@ -23,8 +23,9 @@ from stepwell.ir.diagnostics import VerifyError
 from stepwell.ir.loop.core import Call, Kernel, Program, ProgramBuffer, scratch_bytes
 from stepwell.ir.loop.kernel_rules import verify_kernel
 from stepwell.ir.loop.printer import buffer_line, call_line
-from stepwell.ir.size import Dim, is_opaque, product, substitute, symbols
+from stepwell.ir.size import Dim, evaluate, is_opaque, product, substitute, symbols
 
+TRIALS = (1, 0, 2, 3, 7, 8, 13, 16, 17, 31, 64, 100, 1000)  # sizes for which plans are tried
 RELATIONS = ("==", "!=", "<=", "<", "%")
 
 __all__ = ["verify_kernel", "verify_loops", "verify_program"]
@@ -64,14 +65,14 @@ class _ProgramVerifier:
         self.once(program.sizes, "size")
         self.once((item.buffer.name for item in program.buffers), "buffer")
         self.once((kernel.name for kernel in program.kernels), "kernel")
+        if program.workspace is not None:
+            self.known([program.workspace], "the workspace")
         for item in program.buffers:
             self.declaration(item)
         for constraint in program.constraints:
             self.known((constraint.left, constraint.right), f"`{constraint.message}`")
             if constraint.relation not in RELATIONS:
                 self.fail(f"there is no relation `{constraint.relation}`")
-        if program.workspace is not None:
-            self.known([program.workspace], "the workspace")
         self.calls()
 
     def once(self, names: Iterable[str], what: str) -> None:
@@ -105,8 +106,34 @@ class _ProgramVerifier:
                 self.fail("only temporaries lie in the workspace", item)
             if self.program.workspace is None:
                 self.fail("there is an offset, but no workspace", item)
+            self.inside(item.offset, buffer.bytes, "the buffer", item)
         elif item.role == "temporary" and self.program.workspace is not None:
             self.fail("there is a workspace, but no offset", item)
+
+    def inside(self, offset: Dim, size: Dim, what: str, at: Call | ProgramBuffer) -> None:
+        """Whether a part of the workspace lies in it: tried on many sizes, for a proof would need
+        reasoning about max and rounding that dims do not have."""
+        workspace = self.program.workspace
+        assert workspace is not None, "offsets need a workspace"
+        for sizes in self._trials():
+            try:
+                start, length, room = (evaluate(dim, sizes) for dim in (offset, size, workspace))
+            except ZeroDivisionError:  # sizes that the entry refuses
+                continue
+            if length > 0 and not 0 <= start <= room - length:
+                where = f" at {', '.join(f'{k} = {v}' for k, v in sizes.items())}" if sizes else ""
+                self.fail(f"{what} ends at byte {start + length} of {room} bytes{where}", at)
+
+    def _trials(self) -> list[dict[str, int]]:
+        names = self.program.sizes
+        if not names:
+            return [{}]
+        alike = [dict.fromkeys(names, value) for value in TRIALS]
+        mixed = [
+            {name: TRIALS[(i * (k + 1) + k) % len(TRIALS)] for k, name in enumerate(names)}
+            for i in range(len(TRIALS))
+        ]
+        return alike + mixed
 
     # ------------------------------------------------------------------ calls
 
@@ -177,6 +204,9 @@ class _ProgramVerifier:
             self.known([call.scratch], "the place of the scratch", call)
             if self.program.workspace is None:
                 self.fail("there is a place for scratch, but no workspace", call)
+            sizes = dict(zip(kernel.sizes, call.sizes, strict=True))
+            needed = substitute(scratch_bytes(kernel), sizes)
+            self.inside(call.scratch, needed, f"the scratch of `{kernel.name}`", call)
         elif self.program.workspace is not None and scratch_bytes(kernel) != 0:
             self.fail(f"`{kernel.name}` needs scratch, and has no place in the workspace", call)
 

@@ -275,3 +275,55 @@ def test_programs_that_no_text_gives() -> None:
     broken = replace(program.kernels[0], body=(Store("o", (), ONE),))
     with pytest.raises(VerifyError, match="`o` has 2 dimensions, 0 subscripts"):
         verify_loops(replace(program, kernels=(broken,)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("workspace 128", "workspace 64", "ends at byte 68 of 64"),
+        ("at 64", "at 128", "the buffer ends at byte 132 of 128"),
+        ("at 64", "at -64", "the buffer ends at byte"),
+        ("scratch 0", "scratch 64", "the scratch of `k` ends at byte 192 of 128"),
+    ],
+)
+def test_a_plan_stays_in_the_workspace(old: str, new: str, message: str) -> None:
+    text = """
+program p {
+  input x: f32[1]
+  output y: f32[1]
+  temporary t: f32[1] at 64
+  workspace 128
+  call k(x, t) scratch 0
+  call k(t, y) scratch 0
+}
+kernel k(a: f32[1] in, b: f32[1] out) pointwise {
+  alloc s: f32[32] scratch
+  for i in 0..1 {
+    s[i] = a[i]
+    b[i] = s[i]
+  }
+}
+"""
+    program = parse_loops(text)
+    verify_loops(program)
+    with pytest.raises(VerifyError, match=message):
+        verify_loops(parse_loops(text.replace(old, new)))
+
+
+def test_a_symbolic_plan_is_tried() -> None:
+    text = """
+program p[N] {
+  input x: f32[N]
+  output y: f32[N]
+  temporary t: f32[N] at 0
+  workspace 64*N
+  call k[N](x, t)
+  call k[N](t, y)
+}
+kernel k[N](a: f32[N] in, b: f32[N] out) pointwise {
+  for i in 0..N { b[i] = a[i] }
+}
+"""
+    verify_loops(parse_loops(text))
+    with pytest.raises(VerifyError, match="at N = "):
+        verify_loops(parse_loops(text.replace("64*N", "3*N")))
