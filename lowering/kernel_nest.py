@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from stepwell.ir.dtypes import I64
 from stepwell.ir.graph.core import Graph, Op, Value
@@ -139,6 +139,20 @@ class _Row:
     kept: tuple[int, ...]
     open: set[str] | None = None
     stored: bool = False
+
+
+@dataclass(frozen=True)
+class _Site:
+    """Where a formula is used: what its axes are, its operands, under which guard, for what."""
+
+    environment: Mapping[str, Expr]
+    operands: Mapping[str, Value]
+    guard: Expr | None
+    value: Value
+
+    def inside(self, environment: Mapping[str, Expr], guard: Expr | None = None) -> _Site:
+        """The same, with more axes known, and under a further guard."""
+        return replace(self, environment=environment, guard=_and(self.guard, guard))
 
 
 class _Nest:
@@ -265,7 +279,7 @@ class _Nest:
         operands = dict(zip(names, op.operands, strict=True))
         environment = {a.name: s for a, s in zip(formula.axes, subscripts, strict=True)}
         outer, self.span = self.span, op.span or self.span
-        expr = self._expand(formula.value, environment, operands, guard, value)
+        expr = self._expand(formula.value, _Site(environment, operands, guard, value))
         if not isinstance(expr, (Const, Var, Load)):
             name = self.fresh(_plain(value.name))
             self.emit(Let(name, expr, self.span))
@@ -319,32 +333,25 @@ class _Nest:
                 self.emit(Check(needed, message, self.span))
         return inside if guard is None else Binary("and", guard, inside)
 
-    def _expand(
-        self,
-        expr: Expr,
-        environment: Mapping[str, Expr],
-        operands: Mapping[str, Value],
-        guard: Expr | None,
-        value: Value,
-    ) -> Expr:
+    def _expand(self, expr: Expr, site: _Site) -> Expr:
         """A formula's expression with its axes replaced, its loads and reductions done."""
 
         def expand(e: Expr) -> Expr:
-            return self._expand(e, environment, operands, guard, value)
+            return self._expand(e, site)
 
         match expr:
             case Var(name=name):
-                return environment.get(name, expr)
+                return site.environment.get(name, expr)
             case Load(buffer=buffer, indices=indices, guard=own):
                 own = None if own is None else self._unless_sure(expand(own))
                 at = tuple(expand(i) for i in indices)
-                read = self.read(operands[buffer], at, _and(guard, own))
+                read = self.read(site.operands[buffer], at, _and(site.guard, own))
                 if own is None or (isinstance(read, Load) and read.guard is not None):
                     return read
                 zero = read.dtype.plain(0)  # a guarded load is 0 outside its guard
                 return Select(own, read, Const(zero, read.dtype))
             case Reduce():
-                return self._reduce(expr, environment, operands, guard, value)
+                return self._reduce(expr, site)
             case _:
                 new = map_children(expr, expand)
                 return simplify(new, self.ranges) if new.dtype == I64 else new
@@ -355,64 +362,39 @@ class _Nest:
 
     # ------------------------------------------------------------------ reductions
 
-    def _reduce(
-        self,
-        reduce: Reduce,
-        environment: Mapping[str, Expr],
-        operands: Mapping[str, Value],
-        guard: Expr | None,
-        value: Value,
-    ) -> Expr:
+    def _reduce(self, reduce: Reduce, site: _Site) -> Expr:
         """An accumulator and its nest, at the innermost level; then a load of the accumulator."""
-        name = self.fresh(_plain(value.name))
+        name = self.fresh(_plain(site.value.name))
         if reduce.kind in ("argmax", "argmin"):
-            return self._arg_reduce(reduce, name, environment, operands, guard, value)
+            return self._arg_reduce(reduce, name, site)
         dtype = reduce.body.dtype
         accumulator = Load(name, (), dtype)
         self.emit(Alloc(Buffer(name, dtype, (), "register"), self.span))
         self.emit(Store(name, (), identity(reduce.kind, dtype), self.span))
         with ExitStack() as loops:
-            inner = self._reduction_loops(reduce, environment, loops)
-            own, term = self._term(reduce, inner, operands, guard, value)
+            inner = self._reduction_loops(reduce, site, loops)
+            own, term = self._term(reduce, inner)
             if own is not None:
                 term = Select(own, term, identity(reduce.kind, dtype))
             combined = Binary(COMBINE[reduce.kind], accumulator, term)
             self.emit(Store(name, (), combined, self.span))
         return accumulator
 
-    def _reduction_loops(
-        self, reduce: Reduce, environment: Mapping[str, Expr], loops: ExitStack
-    ) -> dict[str, Expr]:
-        inner = dict(environment)
+    def _reduction_loops(self, reduce: Reduce, site: _Site, loops: ExitStack) -> _Site:
+        inner = dict(site.environment)
         for axis in reduce.axes:
             inner[axis.name] = loops.enter_context(self.loop(self.fresh(axis.name), axis.extent))
-        return inner
+        return site.inside(inner)
 
-    def _term(
-        self,
-        reduce: Reduce,
-        environment: Mapping[str, Expr],
-        operands: Mapping[str, Value],
-        guard: Expr | None,
-        value: Value,
-    ) -> tuple[Expr | None, Expr]:
+    def _term(self, reduce: Reduce, site: _Site) -> tuple[Expr | None, Expr]:
         """The reduction's own guard, where it is not sure to hold, and the term."""
         own = None
         if reduce.guard is not None:
-            expanded = self._expand(reduce.guard, environment, operands, guard, value)
-            own = self._unless_sure(expanded)
-        term = self._expand(reduce.body, environment, operands, _and(guard, own), value)
+            own = self._unless_sure(self._expand(reduce.guard, site))
+        term = self._expand(reduce.body, site.inside(site.environment, own))
         return own, term
 
-    def _arg_reduce(
-        self,
-        reduce: Reduce,
-        name: str,
-        environment: Mapping[str, Expr],
-        operands: Mapping[str, Value],
-        guard: Expr | None,
-        value: Value,
-    ) -> Expr:
+    def _arg_reduce(self, reduce: Reduce, name: str, site: _Site) -> Expr:
         """The first position of the extreme value; NaN counts as more extreme than any number."""
         dtype = reduce.body.dtype
         kind = reduce.kind.removeprefix("arg")
@@ -423,8 +405,8 @@ class _Nest:
         self.emit(Store(best_name, (), identity(kind, dtype), self.span))
         self.emit(Store(name, (), index(0), self.span))
         with ExitStack() as loops:
-            inner = self._reduction_loops(reduce, environment, loops)
-            own, term = self._term(reduce, inner, operands, guard, value)
+            inner = self._reduction_loops(reduce, site, loops)
+            own, term = self._term(reduce, inner)
             better: Expr = Binary("gt" if kind == "max" else "lt", term, best)
             if dtype.is_float:
                 nan = Binary("and", Unary("is_nan", term), Unary("not", Unary("is_nan", best)))
@@ -434,7 +416,7 @@ class _Nest:
             chosen_name = self.fresh(f"{name}_better")
             self.emit(Let(chosen_name, better, self.span))
             chosen = Var(chosen_name, better.dtype)
-            at = inner[reduce.axes[0].name]
+            at = inner.environment[reduce.axes[0].name]
             self.emit(Store(name, (), Select(chosen, at, position), self.span))
             self.emit(Store(best_name, (), Select(chosen, term, best), self.span))
         return position

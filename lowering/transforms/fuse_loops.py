@@ -39,7 +39,9 @@ def fuse_loops(kernel: Kernel, outer: str) -> tuple[Kernel, str]:
     kernel = _collapse(kernel, loop, inner, index)
 
     def fused(old: For) -> Block:
-        body = old.body[0].body  # type: ignore[union-attr]
+        nested = old.body[0]
+        assert isinstance(nested, For)
+        body = nested.body
         position = symbol(index)
         width = 1 if inner.extent == 0 else inner.extent  # over nothing: the body never runs
         parts = {
