@@ -58,6 +58,10 @@ def compile(
     """
     if threads < 1:
         raise InputError(f"threads: {threads} is not at least 1")
+    if not isinstance(model, str | None):
+        raise InputError(f"model: {model!r} is not the name of a model")
+    if not isinstance(weights, str | Path | Mapping | None):
+        raise InputError(f"weights: {type(weights).__name__} is no path and no mapping to arrays")
     given = tuple((statics or {}).items())
     options = Options(model, target_cpu, fast_math, check_each_pass, given)
     compilation = Compilation(as_source(source), options, Trace.start())

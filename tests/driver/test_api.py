@@ -357,3 +357,11 @@ def test_what_is_no_library(tmp_path: Path) -> None:
         sw.load(tmp_path / "a.so")
     with pytest.raises(sw.InputError, match="no file"):
         sw.load(tmp_path / "none.so")
+
+
+def test_arguments_of_another_type_are_refused() -> None:
+    source = "model m(x: f32[N]) -> f32[N] { x }"
+    with pytest.raises(sw.InputError, match="3 is not the name of a model"):
+        sw.compile(source, model=3)  # type: ignore[arg-type]
+    with pytest.raises(sw.InputError, match="weights: int is no path"):
+        sw.compile(source, weights=3)  # type: ignore[arg-type]
