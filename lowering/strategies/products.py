@@ -94,8 +94,11 @@ def _term(body: Block) -> Expr | None:
 
 
 def _is_0_outside(term: Select) -> bool:
-    """Whether the term's guard is a guard of one of its factors, which is 0 outside of it."""
-    if not isinstance(term.y, Const) or term.y.value != 0:
+    """Whether the term's guard is a guard of one of its factors, which is 0 outside of it.
+
+    Not for floats: the other factor may be infinite or NaN, and then so is its product with 0.
+    """
+    if not isinstance(term.y, Const) or term.y.value != 0 or term.dtype.is_float:
         return False
     guards = [f.guard for f in _factors(term.x) if isinstance(f, Load) and f.guard is not None]
     return any(term.condition in _conjuncts(guard) for guard in guards)

@@ -172,3 +172,15 @@ def test_panels_are_written_in_order() -> None:
             innermost[loop.body[-1].buffer] = (loop.kind, last == Var(loop.index))
     assert innermost["a_panels"] == ("unrolled", True)
     assert innermost["b_panels"] == ("vector", True)
+
+
+def test_what_a_guard_leaves_out_counts_as_nothing_beside_infinity() -> None:
+    text = "[n: N, o: 8, t: 16] -> sum[k: 3 where t >= k] x0[o, k] * x1[n, t - k]"
+    types = [TensorType(F32, (8, 3)), TensorType(F32, (N, 16))]
+    naive = graph_to_loops(Fuse().run(Decompose().run(graph_of(text, types))))
+    weights = np.ones((8, 3), np.float32)
+    weights[:, 2] = np.inf
+    arrays = {"x0": weights, "x1": np.ones((4, 16), np.float32)}
+    out = run_native(scheduled(naive, "native"), arrays, 4)
+    assert (out[:, :, :2] == [1, 2]).all()
+    assert (out[:, :, 2:] == np.inf).all()
