@@ -66,16 +66,11 @@ class Memory:
 
 def report(program: Program) -> dict[str, Any]:
     """Kernels and memory of a planned program, as JSON."""
-    from stepwell.ir.loop.core import aligned, scratch_bytes
+    from stepwell.lowering.plan_memory import memory_report
 
-    blocks = [aligned(item.buffer.bytes) for item in program.with_role("temporary")]
-    for call in program.calls:
-        kernel = program.kernel(call.kernel)
-        sizes = dict(zip(kernel.sizes, call.sizes, strict=True))
-        blocks.append(substitute(scratch_bytes(kernel), sizes))
     return {
         "kernels": [_kernel(program, call) for call in program.calls],
-        "naive": dim_json(sum(blocks, start=0)),
+        "naive": dim_json(memory_report(program).naive),
     }
 
 
