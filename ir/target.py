@@ -5,19 +5,21 @@
     host().vector_bits   →   512 where AVX-512 is there, 256 with AVX2, else 128
 
 The detection reads LLVM, /sys and /proc, and falls back to cautious numbers where these are silent.
+What no system tells, such as the latency of a multiply-add, is in `microarchitecture.py`.
 """
 
 from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import llvmlite.binding as llvm
 
 from stepwell.ir.dtypes import DType
+from stepwell.ir.microarchitecture import pipes_of
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,16 @@ class Target:
     vector_registers: int
     has_fma: bool
     has_f16c: bool  # conversions between f16 and f32 in hardware
+    fma_latency: int  # cycles from a multiply-add to one that needs its result
+    fma_ports: int  # multiply-adds of whole vectors begun per cycle
+    loads: int  # whole vectors loaded per cycle, from the first cache
+    stores: int  # whole vectors stored per cycle
     l1: int
     l2: int
-    l3: int
+    l3: int  # 0 where there is none
+    l3_share: int  # a core's part of the third cache, when all are at work
     line: int
+    page: int
     cores: int
 
     @property
@@ -66,9 +74,12 @@ _CPUS = {
     **dict.fromkeys(("znver4", "znver5"), "x86-64-v4"),
 }
 _ARM = ("aarch64", "neoverse-n1", "neoverse-v1", "neoverse-v2")
-NAMES = ("native", *_LEVELS, *_CPUS, *_ARM)
+# The vector extension with registers of 128 bits, which code for it may count on.
+_RISCV = ("64bit", "m", "a", "f", "d", "c", "v", "zvl128b", "zba", "zbb", "zbs")
+NAMES = ("native", *_LEVELS, *_CPUS, *_ARM, "riscv64")
 
-_CACHES = (32 << 10, 512 << 10, 8 << 20)  # cautious sizes of a machine known only by name
+_CACHES = (32 << 10, 512 << 10, 8 << 20, 2 << 20)  # cautious: a machine known only by name
+_PAGE = 4096
 
 
 @cache
@@ -78,11 +89,10 @@ def host() -> Target:
     available = llvm.get_host_cpu_features()
     # LLVM's AMX and AVX10 spellings change between versions and nothing here uses them.
     on = [f for f, yes in available.items() if yes and not f.startswith(("amx", "avx10"))]
-    l1, l2, l3 = _cache_sizes()
-    return _target(
-        "native", triple, str(llvm.get_host_cpu_name()), tuple(sorted(on)),
-        (l1, l2, l3), _line_size(), available_cores(),
-    )  # fmt: skip
+    made = _target("native", triple, str(llvm.get_host_cpu_name()), tuple(sorted(on)))
+    l1, l2, l3, share = _cache_sizes()
+    page = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else _PAGE
+    return replace(made, l1=l1, l2=l2, l3=l3, l3_share=share, line=_line_size(), page=page)
 
 
 def named(name: str) -> Target:
@@ -97,31 +107,40 @@ def named(name: str) -> Target:
     elif name in _LEVELS or name in _CPUS:
         cpu, triple = name, f"x86_64-{system}"
         features = _LEVELS[name if name in _LEVELS else _CPUS[name]]
+    elif name == "riscv64":
+        cpu, triple, features = "generic-rv64", f"riscv64-{system}", _RISCV
     else:
         raise UnknownTarget(f"no target is called {name!r}; there are {', '.join(NAMES)}")
-    return _target(name, triple, cpu, features, _CACHES, 64, available_cores())
+    return _target(name, triple, cpu, features)
 
 
-def _target(
-    name: str, triple: str, cpu: str, features: tuple[str, ...],
-    caches: tuple[int, int, int], line: int, cores: int,
-) -> Target:  # fmt: skip
-    arm = triple.startswith(("aarch64", "arm64"))
+def _target(name: str, triple: str, cpu: str, features: tuple[str, ...]) -> Target:
+    """A machine with these instructions, and memory as cautiously guessed."""
+    x86 = triple.startswith("x86_64")
     wide = {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= set(features)
+    bits = 512 if wide else 256 if "avx2" in features else 128
+    pipes = pipes_of(cpu, bits)
+    l1, l2, l3, l3_share = _CACHES
     return Target(
         name=name,
         triple=triple,
         cpu=cpu,
         features=",".join(f"+{feature}" for feature in features),
-        vector_bits=512 if wide else 256 if "avx2" in features else 128,
-        vector_registers=32 if wide or arm else 16,
-        has_fma=arm or "fma" in features,
-        has_f16c=arm or "f16c" in features,
-        l1=caches[0],
-        l2=caches[1],
-        l3=caches[2],
-        line=line,
-        cores=cores,
+        vector_bits=bits,
+        vector_registers=32 if wide or not x86 else 16,
+        has_fma=not x86 or "fma" in features,
+        has_f16c=triple.startswith(("aarch64", "arm64")) or "f16c" in features,
+        fma_latency=pipes.fma_latency,
+        fma_ports=pipes.fma_ports,
+        loads=pipes.loads,
+        stores=pipes.stores,
+        l1=l1,
+        l2=l2,
+        l3=l3,
+        l3_share=l3_share,
+        line=64,
+        page=_PAGE,
+        cores=available_cores(),
     )
 
 
@@ -152,16 +171,28 @@ def _read(path: str | Path) -> str:
         return ""
 
 
-def _cache_sizes() -> tuple[int, int, int]:
-    """Bytes of the data caches of levels 1, 2 and 3."""
-    sizes = dict(enumerate(_CACHES, start=1))
+def _cache_sizes() -> tuple[int, int, int, int]:
+    """Bytes of the data caches of levels 1, 2 and 3, and of a core's share of the last."""
+    sizes: dict[int, int] = {}
+    sharers = 1
     for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         level, kind = _read(folder / "level").strip(), _read(folder / "type").strip()
         size = _read(folder / "size").strip()
         if kind in ("Data", "Unified") and level.isdigit() and size[:-1].isdigit():
             unit = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(size[-1], 1)
             sizes[int(level)] = int(size[:-1]) * unit
-    return sizes[1], sizes[2], sizes[3]
+            if level == "3":
+                sharers = _listed(_read(folder / "shared_cpu_list"))
+    if not sizes:
+        return _CACHES
+    l3 = sizes.get(3, 0)
+    return sizes.get(1, _CACHES[0]), sizes.get(2, _CACHES[1]), l3, l3 // sharers
+
+
+def _listed(text: str) -> int:
+    """How many numbers a list such as `0-7,16-23` holds; at least 1."""
+    ranges = [part.partition("-") for part in text.strip().split(",") if part]
+    return max(1, sum(int(last or first) - int(first) + 1 for first, _, last in ranges))
 
 
 def _line_size() -> int:

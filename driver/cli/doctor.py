@@ -6,10 +6,14 @@ import argparse
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from stepwell.cache import DiskCache
 from stepwell.cli.cache import megabytes
 from stepwell.version import VERSION
+
+if TYPE_CHECKING:
+    from stepwell.ir.target import Target
 
 HELP = "print what Stepwell finds on this machine"
 DESCRIPTION = """\
@@ -41,7 +45,13 @@ def run(args: argparse.Namespace) -> int:
             "vectors",
             f"{target.vector_bits} bits, {target.vector_registers} registers{_fma(target)}",
         ),
-        ("caches", f"L1 {_kib(target.l1)}, L2 {_kib(target.l2)}, L3 {_kib(target.l3)}"),
+        (
+            "each cycle",
+            f"multiply-adds {target.fma_ports} (of {target.fma_latency} cycles), "
+            f"loads {target.loads}, stores {target.stores}",
+        ),
+        ("caches", _caches(target)),
+        ("pages", _kib(target.page)),
         ("cores", f"{target.cores} usable of {os.cpu_count()}"),
         ("linker", _linker()),
         ("cache", f"{cache.folder}, {megabytes(sum(size for _, size, _ in cache.entries()))}"),
@@ -72,5 +82,12 @@ def _kib(size: int) -> str:
     return f"{size >> 20} MiB" if size >= 1 << 20 and size % (1 << 20) == 0 else f"{size >> 10} KiB"
 
 
-def _fma(target: object) -> str:
-    return ", fused multiply-add" if getattr(target, "has_fma", False) else ""
+def _fma(target: Target) -> str:
+    return ", fused multiply-add" if target.has_fma else ""
+
+
+def _caches(target: Target) -> str:
+    levels = [f"L1 {_kib(target.l1)}", f"L2 {_kib(target.l2)}"]
+    if target.l3:
+        levels.append(f"L3 {_kib(target.l3)} ({_kib(target.l3_share)} a core)")
+    return f"{', '.join(levels)}, in lines of {target.line} bytes"

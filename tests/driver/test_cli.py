@@ -392,7 +392,8 @@ def test_cache(run: Run, files: Path) -> None:
 def test_doctor(run: Run) -> None:
     done = run("doctor")
     assert done.code == 0
-    for name in ("stepwell", "llvm", "processor", "vectors", "caches", "cores", "linker"):
+    names = ("stepwell", "llvm", "processor", "vectors", "each cycle", "caches", "pages", "cores")
+    for name in (*names, "linker"):
         assert f"\n{name}" in f"\n{done.out}"
 
 
