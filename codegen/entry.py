@@ -6,7 +6,8 @@ In: a `Program` and its kernels' functions. Out: functions and data in the modul
     i64 @NAME_workspace_size(i64 %N)        i64 @NAME_weights_size()        ptr @NAME_weights()
     ptr @NAME_error_message(i32 %status)    ptr @NAME_description()
 
-NAME_run checks pointers, sizes and constraints, then calls the kernels in order.
+NAME_run checks pointers, sizes and constraints, then calls the kernels in order. On request there
+is NAME_profile beside it: one more pointer, to which it writes the time before and after each call.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from llvmlite import ir
 
 from stepwell.codegen import c_names, interface
+from stepwell.codegen.clock import stamp
 from stepwell.codegen.conditions import (
     at_least_zero,
     conjunction_of,
@@ -86,13 +88,16 @@ class EntryEmitter:
     kernels: Mapping[str, Any]
     description: str
     embedded: Any = None  # a global with the weights, or None
+    profile: bool = False  # whether there is NAME_profile
 
     def emit(self) -> None:
         """All the functions."""
         self._constants = {
             item.buffer.name: self._data(item) for item in self.program.with_role("constant")
         }
-        self._run()
+        self._run("run")
+        if self.profile:
+            self._run("profile")
         self._workspace_size()
         _, size = interface.weight_layout(self.program)
         self._returning("weights_size", I64, constant(I64, size))
@@ -159,14 +164,15 @@ class EntryEmitter:
         assert self.program.workspace is not None, "memory is planned before code generation"
         return self.program.workspace
 
-    def _run(self) -> None:
+    def _run(self, kind: str) -> None:
         inputs = self.program.with_role("input")
         outputs = self.program.with_role("output")
         sizes = len(self.program.sizes)
-        pointers = len(inputs) + len(outputs) + 2
-        function = self._function("run", I32, [I64] * sizes + [POINTER] * pointers)
+        pointers = len(inputs) + len(outputs) + 2 + (kind == "profile")
+        function = self._function(kind, I32, [I64] * sizes + [POINTER] * pointers)
         e = self._emission(function)
         arguments = list(function.args[sizes:])
+        times = arguments.pop() if kind == "profile" else None
         *buffers, weights, workspace = arguments
         names = [item.buffer.name for item in (*inputs, *outputs)]
         for name, argument in zip([*names, "weights", "workspace"], arguments, strict=True):
@@ -186,7 +192,7 @@ class EntryEmitter:
         aligned = self._needed(e, own, lambda pointer: is_aligned(e, pointer))
         self._require(e, aligned, constant(I32, interface.MISALIGNED))
         places = dict(zip(names, buffers, strict=True)) | self._constants
-        self._calls(e, places, weights, workspace)
+        self._calls(e, places, weights, workspace, times)
         e.builder.ret(constant(I32, interface.OK))
 
     def _weights(self, e: Emission, weights: LLVMValue) -> LLVMValue:
@@ -239,8 +245,9 @@ class EntryEmitter:
         return conjunction_of(e, conditions)
 
     def _calls(
-        self, e: Emission, places: dict[str, LLVMValue], weights: LLVMValue, workspace: LLVMValue
-    ) -> None:
+        self, e: Emission, places: dict[str, LLVMValue], weights: LLVMValue, workspace: LLVMValue,
+        times: LLVMValue | None,
+    ) -> None:  # fmt: skip
         offsets, _ = interface.weight_layout(self.program)
         for item in self.program.buffers:
             name = item.buffer.name
@@ -249,7 +256,9 @@ class EntryEmitter:
             elif item.role == "temporary":
                 assert item.offset is not None, "memory is planned before code generation"
                 places[name] = _moved(e, workspace, item.offset)
-        for call in self.program.calls:
+        if times is not None:
+            stamp(e.builder, self.module, times, 0)
+        for number, call in enumerate(self.program.calls, start=1):
             arguments = [places[name] for name in call.arguments]
             arguments += [materialise(e, dim_value(e, size)) for size in call.sizes]
             arguments.append(_moved(e, workspace, call.scratch or 0))
@@ -257,6 +266,8 @@ class EntryEmitter:
             if self._can_fail(call.kernel):
                 fine = e.builder.icmp_signed("==", status, constant(I32, interface.OK))
                 self._require(e, fine, status)
+            if times is not None:
+                stamp(e.builder, self.module, times, number)
 
     def _can_fail(self, kernel: str) -> bool:
         return any(isinstance(s, Check) for s in statements(self.program.kernel(kernel).body))

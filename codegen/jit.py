@@ -20,15 +20,15 @@ import llvmlite.binding as llvm
 
 from stepwell.codegen import c_names
 from stepwell.codegen.compile import object_bytes, target_machine
-from stepwell.codegen.llvm import llvm_text
+from stepwell.codegen.llvm import llvm_text, whole
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.loop.core import Program
 from stepwell.ir.target import Target
 
 
-def compile_object(program: Program, target: Target) -> bytes:
+def compile_object(program: Program, target: Target, profile: bool = False) -> bytes:
     """The program as one object file: what the on-disk cache keeps and `from_object` loads."""
-    return object_bytes(llvm_text(program, target), target)
+    return object_bytes(llvm_text(program, target, whole(program, profile)), target)
 
 
 @dataclass
@@ -91,8 +91,17 @@ class NativeProgram:
     @cached_property
     def entry(self) -> Callable[..., int]:
         """NAME_run itself: sizes, inputs, outputs, weights, workspace, all as numbers."""
+        return self._function("run", ctypes.c_int32, self._arguments)
+
+    @cached_property
+    def profile_entry(self) -> Callable[..., int]:
+        """NAME_profile, where it was compiled: the same arguments, then where the times go."""
+        return self._function("profile", ctypes.c_int32, [*self._arguments, ctypes.c_void_p])
+
+    @property
+    def _arguments(self) -> list[Any]:
         pointers = [ctypes.c_void_p] * (self.inputs + self.outputs + 2)
-        return self._function("run", ctypes.c_int32, [ctypes.c_int64] * self.sizes + pointers)
+        return [ctypes.c_int64] * self.sizes + pointers
 
     def run(
         self,

@@ -28,10 +28,12 @@ PRODUCER = "stepwell"
 
 @dataclass(frozen=True)
 class Part:
-    """Which part of a program a module holds: the bodies of some kernels, and the entry or not."""
+    """Which part of a program a module holds: the bodies of some kernels, and the entry or not;
+    beside the entry, `profile` has one that notes the time of each call."""
 
     kernels: tuple[str, ...]
     entry: bool = True
+    profile: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,9 @@ class Embedding:
     data: bytes = b""
 
 
-def whole(program: Program) -> Part:
+def whole(program: Program, profile: bool = False) -> Part:
     """The part that is all of the program."""
-    return Part(tuple(kernel.name for kernel in program.kernels))
+    return Part(tuple(kernel.name for kernel in program.kernels), profile=profile)
 
 
 def kernel_symbol(program: Program, kernel: str) -> str:
@@ -82,7 +84,7 @@ def _module_text(program: Program, target: Target, part: Part, embedding: Embedd
     if part.entry:
         text = description(program, target)
         weights = _embedded(module, program, embedding)
-        EntryEmitter(module, program, target, functions, text, weights).emit()
+        EntryEmitter(module, program, target, functions, text, weights, part.profile).emit()
     hidden = "define hidden i32 "
     prefix = f'@"{c_names.symbol(program.name)}.kernel.'
     text = str(module).replace(f"define i32 {prefix}", f"{hidden}{prefix}")

@@ -79,7 +79,7 @@ def cache_key(compilation: Compilation) -> str:
     parts = [
         compiler_digest(),
         compilation.source.digest,
-        repr((options.model, options.fast_math, sorted(options.statics))),
+        repr((options.model, options.fast_math, sorted(options.statics), options.profile)),
         _target_text(compilation.target),
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -49,6 +49,7 @@ class Options:
     fast_math: bool = False
     check_each_pass: bool = False
     statics: tuple[tuple[str, Static], ...] = ()  # the model's static arguments, by name
+    profile: bool = False  # whether the code can note the time of each kernel's call
 
 
 @dataclass
@@ -173,7 +174,7 @@ class Compilation:
         start = time.perf_counter()
         program = self.program
         try:
-            code = compile_object(program, self.target)
+            code = compile_object(program, self.target, self.options.profile)
         except Exception as error:
             message = f"code generation: {type(error).__name__}: {error}"
             raise InternalError(message, text_of(program)) from error

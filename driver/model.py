@@ -11,34 +11,21 @@ from __future__ import annotations
 
 import threading
 from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from stepwell.arrays import Array, as_array
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.size import evaluate
+from stepwell.native_call import Native, NativeCall
 from stepwell.outputs import OutputPool
 from stepwell.parameters import Parameters, address, aligned_block
 from stepwell.report import KernelReport, Kernels, Memory
 from stepwell.signature import Signature
 from stepwell.suggestions import did_you_mean, listed
-
-
-class Native(Protocol):
-    """The native functions of one model: a `stepwell.codegen.jit.NativeProgram`."""
-
-    @property
-    def entry(self) -> Callable[..., int]:
-        """(sizes…, inputs…, outputs…, weights, workspace) → status."""
-
-    def workspace_size(self, sizes: Sequence[int]) -> int:
-        """Bytes, or -1 where the sizes are refused."""
-
-    def error_message(self, status: int) -> str:
-        """What a status means."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +96,17 @@ class Model:
         if status:
             raise InputError(f"{self.name}: {self._native.error_message(status)}")
         return outputs[0] if len(outputs) == 1 else self._outputs(*outputs)
+
+    def native_call(self, *args: Any, **kwargs: Any) -> NativeCall:
+        """A call with everything in place: arguments checked, outputs and workspace allocated."""
+        values = self._named(args, kwargs)
+        inputs = tuple(self._checked(value, number) for number, value in enumerate(values))
+        plan = self._planned(tuple(array.shape for array in inputs))
+        outputs = tuple(np.empty(shape, dtype) for shape, dtype in plan.outputs)
+        return NativeCall(
+            self._native, inputs, outputs, plan.sizes, self.parameters.block,
+            aligned_block(plan.workspace), len(self.kernels),
+        )  # fmt: skip
 
     def stage(self, name: str, kernel: str | None = None) -> str | bytes:
         """The model on one step of the way down: "graph", "loops-opt", "asm", …"""

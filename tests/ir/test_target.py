@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from stepwell.ir.dtypes import F16, F32, F64
 from stepwell.ir.target import NAMES, UnknownTarget, host, named
 
