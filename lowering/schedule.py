@@ -12,6 +12,7 @@ from stepwell.ir.diagnostics import PassError
 from stepwell.ir.loop.core import Kernel, Program
 from stepwell.ir.target import Target, UnknownTarget, host, named
 from stepwell.lowering.strategies.contraction import schedule_contraction
+from stepwell.lowering.strategies.convolution import schedule_convolution
 from stepwell.lowering.strategies.loops import schedule_loops
 from stepwell.lowering.transforms.prefix import carry_prefixes
 
@@ -34,6 +35,10 @@ class Schedule:
 
 
 def schedule_kernel(kernel: Kernel, target: Target) -> Kernel:
-    """The kernel, scheduled: a packed product where it is one, else vector loops."""
+    """The kernel, scheduled: a convolution or a packed product where it is one, else loops."""
     kernel = carry_prefixes(kernel)
-    return schedule_contraction(kernel, target) or schedule_loops(kernel, target)
+    return (
+        schedule_convolution(kernel, target)
+        or schedule_contraction(kernel, target)
+        or schedule_loops(kernel, target)
+    )

@@ -49,8 +49,19 @@ def without_outer_lets(kernel: Kernel) -> Kernel:
     return replace(kernel, body=(*allocations, *sink(rest)))
 
 
-def find_product(kernel: Kernel) -> Product | None:
-    """The anatomy of the kernel, where it is one perfect nest around one sum of products."""
+@dataclass(frozen=True)
+class Terms:
+    """One perfect nest around one sum: its result loops, in the order of the nest and of what is
+    stored; its reduction loops; the factors of what is added up."""
+
+    nest: tuple[str, ...]
+    order: tuple[str, ...]
+    reduction: tuple[str, ...]
+    factors: tuple[Expr, ...]
+
+
+def find_terms(kernel: Kernel) -> Terms | None:
+    """The sum of the kernel, where it is one perfect nest around one sum."""
     nests = [s for s in kernel.body if isinstance(s, For)]
     if len(nests) != 1:
         return None
@@ -67,7 +78,13 @@ def find_product(kernel: Kernel) -> Product | None:
     order = [i.name for i in stores[0].indices if isinstance(i, Var)]
     if set(order) != set(nest) or len(order) != len(nest):
         return None
-    return _grouped(nest, order, reduction, _factors(term))
+    return Terms(tuple(nest), tuple(order), tuple(reduction), tuple(_factors(term)))
+
+
+def find_product(kernel: Kernel) -> Product | None:
+    """The anatomy of the kernel, where it is one perfect nest around one sum of products."""
+    found = find_terms(kernel)
+    return None if found is None else _grouped(found)
 
 
 def _term(body: Block) -> Expr | None:
@@ -117,12 +134,11 @@ def _factors(term: Expr) -> list[Expr]:
     return [term]
 
 
-def _grouped(
-    nest: list[str], order: list[str], reduction: list[str], factors: list[Expr]
-) -> Product | None:
+def _grouped(terms: Terms) -> Product | None:
+    nest, order, reduction = terms.nest, terms.order, terms.reduction
     last = order[-1]
-    b_factors = [f for f in factors if last in variables(f)]
-    a_factors = [f for f in factors if last not in variables(f)]
+    b_factors = [f for f in terms.factors if last in variables(f)]
+    a_factors = [f for f in terms.factors if last not in variables(f)]
     if len(b_factors) != 1 or not a_factors:
         return None
     (b,), a = b_factors, a_factors[0]
@@ -143,4 +159,4 @@ def _grouped(
     outer = [n for n in nest if n in in_b and n not in in_a and n not in columns]
     if not all(r in in_a | in_b for r in reduction):
         return None
-    return Product(tuple(batch), tuple(outer), tuple(rows), tuple(columns), tuple(reduction), a, b)
+    return Product(tuple(batch), tuple(outer), tuple(rows), tuple(columns), reduction, a, b)

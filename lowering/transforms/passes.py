@@ -13,6 +13,7 @@ from typing import ClassVar, cast
 
 from stepwell.ir.loop.analysis import index_names
 from stepwell.ir.loop.core import Kernel, Program
+from stepwell.lowering.transforms.cut import cut
 from stepwell.lowering.transforms.fuse_loops import fuse_loops
 from stepwell.lowering.transforms.hoist import hoist
 from stepwell.lowering.transforms.interchange import interchange
@@ -59,6 +60,20 @@ class SplitLoop:
         return _apply(
             ir, self.kernel, self.loop, lambda k: split(k, self.loop, self.by, tail).kernel
         )
+
+
+@dataclass(frozen=True)
+class CutLoop:
+    """`for i in 0..N { S }` → `for i in 0..at { S }; for i_1 in 0..N - at { S }`."""
+
+    loop: str
+    at: int
+    kernel: str = ""
+    name: ClassVar[str] = "cut"
+    kind: ClassVar[str] = "loop"
+
+    def run(self, ir: Loops) -> Loops:
+        return _apply(ir, self.kernel, self.loop, lambda k: cut(k, self.loop, self.at)[0])
 
 
 @dataclass(frozen=True)
@@ -180,6 +195,7 @@ class SimplifyIndices:
 
 TRANSFORMS = (
     SplitLoop,
+    CutLoop,
     InterchangeLoops,
     FuseLoops,
     UnrollAndJam,

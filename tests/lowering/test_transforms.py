@@ -25,6 +25,7 @@ REFUSED = {
     "split{loop=z,by=4}": "no loop over z",
     "split{loop=i,by=0}": "by=1 or more",
     "split{loop=i,by=4,tail=odd}": "tail=guard, bound or peel",
+    "cut{loop=j,at=7}": "fewer than 7 iterations",
     "interchange{loop=i}": "not perfectly nested",
     "fuse_loops{loop=i}": "not perfectly nested",
     "unroll_and_jam{loop=i}": "extent of i is not constant",

@@ -1,0 +1,279 @@
+"""Direct convolutions: register tiles of pixels × channels, the image read where it lies.
+
+In: a naive nest around `acc[] = acc[] + X * W` in which X is read at sums of a result's index and a
+reduction's (`x[n, i + p, j + q, c]`) and W is not: an image and its weights. Out, with the result's
+channels in lanes:
+
+    pack W: panels of channels, contiguous in the reduction
+    for n {
+      stage X with its padding around it, where it has any
+      for row tile { for panel { for column tile {
+        acc: [pixels, vectors, lanes] in registers
+        for c, p, q: acc += X[pixel's place] × W[panel, c, p, q, :];  epilogue from registers
+      } } }
+    }
+
+One number of X meets a vector of W, so X may lie in any layout: a network's first convolution reads
+images channels first, the others channels last. Nothing is copied per tap, as im2col does. Tails of
+rows and columns are tiles of their own size. See Zhang, Franchetti and Low, "High Performance
+Zero-Memory Overhead Direct Convolutions", ICML 2018, for the idea.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from stepwell.ir.loop.analysis import expressions_of
+from stepwell.ir.loop.core import Block, For, If, Kernel, LoopKind, Store, statements
+from stepwell.ir.scalar import Binary, Expr, loads, variables
+from stepwell.ir.size import product
+from stepwell.ir.target import Target
+from stepwell.lowering.strategies.pixel_tile import PixelTile, choose_pixel_tile
+from stepwell.lowering.strategies.products import Terms, find_terms, without_outer_lets
+from stepwell.lowering.transforms.cut import cut
+from stepwell.lowering.transforms.fuse_loops import fuse_loops
+from stepwell.lowering.transforms.jam import jam
+from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
+from stepwell.lowering.transforms.pack import pack
+from stepwell.lowering.transforms.reorder import perfect_nest, reorder
+from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
+from stepwell.lowering.transforms.split import split
+from stepwell.lowering.transforms.stage import stage
+
+FEWEST = 4  # pixels below which a tile is mostly idle
+UNROLLED = 100  # multiply-adds of vectors up to which a window's row is unrolled
+UNKNOWN = 64  # taken for a reduction of symbolic length
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """Result loops over images, pixels, and channels; reduction loops; the image, the weights."""
+
+    images: tuple[str, ...]
+    pixels: tuple[str, ...]
+    channel: str
+    reduction: tuple[str, ...]
+    x: Expr
+    w: Expr
+
+
+def schedule_convolution(kernel: Kernel, target: Target) -> Kernel | None:
+    """The tiled kernel; None where the kernel is no convolution that tiles well."""
+    found = find_convolution(kernel)
+    if found is None:
+        return None
+    try:
+        return _tiled(*found, target)
+    except ScheduleError:  # a subscript or a guard that no copy can be made of
+        return None
+
+
+def find_convolution(kernel: Kernel) -> tuple[Kernel, Convolution] | None:
+    """The kernel without loops of one iteration, and its anatomy where it is a convolution."""
+    kernel = without_outer_lets(kernel)
+    terms = find_terms(kernel)
+    if terms is None or len(terms.factors) != 2:
+        return None
+    windowed = [_windowed(factor, terms) for factor in terms.factors]
+    if bool(windowed[0]) == bool(windowed[1]):
+        return None
+    image = 0 if windowed[0] else 1
+    kernel = without_single_loops(kernel)
+    terms = find_terms(kernel)
+    if terms is None or len(terms.factors) != 2:
+        return None
+    found = _anatomy(terms, image, windowed[image])
+    if found is None or not _is_constant(kernel, (*found.pixels, found.channel)):
+        return None
+    extents = [find_loop(kernel.body, name).extent for name in found.pixels]
+    small = product(extents)
+    return (kernel, found) if isinstance(small, int) and small >= FEWEST else None
+
+
+def _windowed(factor: Expr, terms: Terms) -> frozenset[str]:
+    """The result's indices that the factor adds to a reduction's, in a subscript."""
+    found: set[str] = set()
+    for load in loads(factor):
+        for subscript in load.indices:
+            used = variables(subscript)
+            if used & set(terms.reduction):
+                found |= used & set(terms.nest)
+    return frozenset(found)
+
+
+def _anatomy(terms: Terms, image: int, windowed: frozenset[str]) -> Convolution | None:
+    x, w = terms.factors[image], terms.factors[1 - image]
+    in_x, in_w = variables(x), variables(w)
+    channels = [n for n in terms.nest if n in in_w]
+    pixels = tuple(n for n in terms.order if n in windowed)[-2:]
+    images = tuple(n for n in terms.order if n not in (*channels, *pixels))
+    if len(channels) != 1 or channels[0] in in_x or not pixels:
+        return None
+    if not all(r in in_x and r in in_w for r in terms.reduction):
+        return None
+    return Convolution(images, pixels, channels[0], terms.reduction, x, w)
+
+
+def _is_constant(kernel: Kernel, names: tuple[str, ...]) -> bool:
+    return all(isinstance(find_loop(kernel.body, name).extent, int) for name in names)
+
+
+# ---------------------------------------------------------------------- the schedule
+
+Piece = dict[str, str]  # what a loop is for → its index, outermost first
+
+
+def _tiled(kernel: Kernel, found: Convolution, target: Target) -> Kernel:
+    kernel = _as_product(kernel, found)
+    outermost = next(s.index for s in kernel.body if isinstance(s, For))
+    order = (*found.images, *found.pixels, found.channel)
+    kernel, pixels = _joined(reorder(kernel, outermost, order), found.pixels)
+    tile = _tile(kernel, found, pixels, target)
+    panels = split(kernel, found.channel, tile.width, "guard", ("panel", "column"))
+    vectors = split(panels.kernel, panels.inner, tile.lanes, "guard", ("vector", "lane"))
+    kernel = simplify_kernel(vectors.kernel)
+    inner = {"panel": panels.outer, "vector": vectors.outer, "lane": vectors.inner}
+    kernel, weights = _packed(kernel, found, (*found.images, *pixels)[0], inner)
+    kernel = _padded(kernel, found, pixels[0], tile.lanes)
+    kernel = _unrolled(kernel, found.reduction[-1], tile)
+    piece = {**dict(zip(("row", "column")[-len(pixels) :], pixels, strict=True)), **inner}
+    sizes = {"row": tile.rows, "column": tile.columns}
+    kernel, pieces = _without_tails(kernel, piece, sizes)
+    for piece in pieces:
+        kernel = _scheduled(kernel, piece, sizes, weights > target.l2 // 2)
+    return without_single_loops(kernel)
+
+
+def _as_product(kernel: Kernel, found: Convolution) -> Kernel:
+    """The reduction's body as one statement, `acc[] = acc[] + x * w`."""
+
+    def plain(loop: For) -> Block:
+        store = loop.body[-1]
+        assert isinstance(store, Store) and isinstance(store.value, Binary)
+        value = Binary("add", store.value.x, Binary("mul", found.x, found.w))
+        return (replace(loop, body=(replace(store, value=value),)),)
+
+    return replace(kernel, body=replace_loop(kernel.body, found.reduction[-1], plain))
+
+
+def _factors(kernel: Kernel, innermost: str) -> tuple[Expr, Expr]:
+    """The image's and the weights' factor in the body of the reduction."""
+    store = find_loop(kernel.body, innermost).body[-1]
+    assert isinstance(store, Store) and isinstance(store.value, Binary)
+    both = store.value.y
+    assert isinstance(both, Binary)
+    return both.x, both.y
+
+
+def _joined(kernel: Kernel, pixels: tuple[str, ...]) -> tuple[Kernel, tuple[str, ...]]:
+    """Rows and columns as one loop, where all arrays are walked through side by side."""
+    if len(pixels) < 2:
+        return kernel, pixels
+    fused, index = fuse_loops(kernel, pixels[0])
+    divides = any(
+        isinstance(e, Binary) and e.op in ("floordiv", "mod") and index in variables(e)
+        for e in expressions_of(fused.body)
+    )
+    return (kernel, pixels) if divides else (fused, (index,))
+
+
+def _tile(kernel: Kernel, found: Convolution, pixels: tuple[str, ...], target: Target) -> PixelTile:
+    def extent(*names: str) -> int:
+        total = product([find_loop(kernel.body, name).extent for name in names])
+        return total if isinstance(total, int) else UNKNOWN
+
+    height = extent(pixels[0]) if len(pixels) == 2 else 1
+    lanes = target.lanes(found.x.dtype)
+    shape = (height, extent(pixels[-1]), extent(found.channel), extent(*found.reduction))
+    return choose_pixel_tile(*shape, lanes, target)
+
+
+def _packed(kernel: Kernel, found: Convolution, outermost: str, loops: Piece) -> tuple[Kernel, int]:
+    """Weights in panels, packed before all else; and their bytes."""
+    _, w = _factors(kernel, found.reduction[-1])
+    order = (loops["panel"], *found.reduction, loops["vector"], loops["lane"])
+    rooms = [(name, find_loop(kernel.body, name).extent) for name in order]
+    kinds: list[LoopKind] = ["serial" for _ in order]
+    kinds[-1] = "vector"
+    lane = loops["lane"]
+    guards = [
+        s.condition
+        for s in statements(kernel.body)
+        if isinstance(s, If) and lane in variables(s.condition)
+    ]
+    size = product([room for _, room in rooms])
+    bytes = size * w.dtype.bytes if isinstance(size, int) else 0
+    return pack(kernel, w, "weights", rooms, outermost, guards, kinds), bytes
+
+
+def _padded(kernel: Kernel, found: Convolution, before: str, lanes: int) -> Kernel:
+    """The image with its padding around it in scratch, where it has any."""
+    x, _ = _factors(kernel, found.reduction[-1])
+    guarded = [load for load in loads(x) if load.guard is not None]
+    if not guarded:
+        return kernel
+    kernel, copy = stage(kernel, guarded[0], "padded", before)
+    parts = split(kernel, copy, lanes, "peel")
+    return _as(_as(parts.kernel, parts.inner, "vector"), parts.rest, "vector")
+
+
+def _unrolled(kernel: Kernel, index: str, tile: PixelTile) -> Kernel:
+    """A window's row unrolled, while that keeps the body small."""
+    extent = find_loop(kernel.body, index).extent
+    body = tile.rows * tile.columns * tile.vectors
+    small = isinstance(extent, int) and extent * body <= UNROLLED
+    return _as(kernel, index, "unrolled") if small else kernel
+
+
+def _as(kernel: Kernel, index: str | None, kind: LoopKind) -> Kernel:
+    if index is None:
+        return kernel
+    body = replace_loop(kernel.body, index, lambda loop: (replace(loop, kind=kind),))
+    return replace(kernel, body=body)
+
+
+def _without_tails(
+    kernel: Kernel, piece: Piece, sizes: dict[str, int]
+) -> tuple[Kernel, list[Piece]]:
+    """The nest cut so that each piece has whole tiles, or is one smaller tile wide."""
+    pieces = [piece]
+    for role in [role for role in sizes if role in piece]:
+        for piece in tuple(pieces):
+            extent = find_loop(kernel.body, piece[role]).extent
+            assert isinstance(extent, int)
+            whole = extent - extent % sizes[role]
+            if whole in (0, extent):
+                continue
+            kernel, first = _reordered(kernel, piece, (role, *(r for r in piece if r != role)))
+            kernel, second = cut(kernel, first[role], whole)
+            rest = perfect_nest(kernel, second)[: len(first)]
+            pieces[pieces.index(piece)] = first
+            pieces.append(dict(zip(first, rest, strict=True)))
+    return kernel, pieces
+
+
+def _reordered(kernel: Kernel, piece: Piece, roles: tuple[str, ...]) -> tuple[Kernel, Piece]:
+    outermost = next(iter(piece.values()))
+    return reorder(kernel, outermost, [piece[r] for r in roles]), {r: piece[r] for r in roles}
+
+
+def _scheduled(kernel: Kernel, piece: Piece, sizes: dict[str, int], streams: bool) -> Kernel:
+    """Pixels in tiles, jammed. Weights beyond the second cache are gone through once, a panel at a
+    time; else each row of the image is."""
+    loops: Piece = {}
+    for role, name in piece.items():
+        if role in sizes:
+            extent = find_loop(kernel.body, name).extent
+            assert isinstance(extent, int)
+            parts = split(kernel, name, min(sizes[role], extent), "guard", (f"{role}_tile", role))
+            kernel = parts.kernel
+            loops |= {f"{role}_tile": parts.outer, role: parts.inner}
+        else:
+            loops[role] = name
+    order = ("row_tile", "panel", "column_tile", "row", "column", "vector", "lane")
+    if streams or "row" not in loops:
+        order = ("panel", "row_tile", *order[2:])
+    kernel, loops = _reordered(kernel, loops, tuple(role for role in order if role in loops))
+    for role in ("row", "column", "vector"):
+        kernel = jam(kernel, loops[role], "unrolled") if role in loops else kernel
+    return jam(kernel, loops["lane"], "vector")
