@@ -1,7 +1,8 @@
 """What an object says of itself, as JSON: the text that NAME_description returns.
 
 In: a `Program`, a target. Out: JSON with the inputs, outputs, sizes, constraints, parameters and
-their offsets, the workspace's formula, statuses, target and compiler version.
+prepared buffers with their offsets in the weights, the workspace's formula, statuses, target and
+compiler version.
 
     {"name": "digits", "sizes": ["N"], "inputs": [{"name": "image", "dtype": "f32", "shape": …
 """
@@ -16,7 +17,7 @@ from stepwell.codegen import c_names, interface
 from stepwell.ir.loop.core import Program, ProgramBuffer
 from stepwell.ir.target import Target
 
-FORMAT = 1  # of the description and of the C interface
+FORMAT = 2  # of the description and of the C interface
 
 
 def compiler_version() -> str:
@@ -45,8 +46,17 @@ def describe(program: Program, target: Target) -> dict[str, Any]:
         "inputs": [_buffer(item) for item in program.with_role("input")],
         "outputs": [_buffer(item) for item in program.with_role("output")],
         "parameters": [
-            {**_buffer(item), "offset": offsets[item.buffer.name], "initializer": item.initializer}
+            {
+                **_buffer(item),
+                "offset": offsets.get(item.buffer.name),  # null: only preparations read it
+                "initializer": item.initializer,
+            }
             for item in program.with_role("parameter")
+        ],
+        "prepared": [
+            {**_buffer(item), "offset": offsets[item.buffer.name]}
+            for item in program.held
+            if item.role == "prepared"
         ],
         "constraints": [
             {
@@ -58,6 +68,8 @@ def describe(program: Program, target: Target) -> dict[str, Any]:
             for constraint in program.constraints
         ],
         "weights_size": total,
+        "weights_fingerprint": interface.fingerprint(program),
+        "prepare_workspace": _dim(program.preparation_workspace or 0),
         "workspace": _dim(program.workspace or 0),
         "statuses": {str(s.code): s.message for s in interface.statuses(program)},
     }

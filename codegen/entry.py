@@ -4,15 +4,19 @@ In: a `Program` and its kernels' functions. Out: functions and data in the modul
 
     i32 @NAME_run(i64 %N, ptr %image, ptr %out, ptr %weights, ptr %workspace)
     i64 @NAME_workspace_size(i64 %N)        i64 @NAME_weights_size()        ptr @NAME_weights()
+    i32 @NAME_prepare(ptr %parameters, ptr %weights, ptr %workspace)
+    i64 @NAME_prepare_workspace_size()
     ptr @NAME_error_message(i32 %status)    ptr @NAME_description()
 
-NAME_run checks pointers, sizes and constraints, then calls the kernels in order. On request there
-is NAME_profile beside it: one more pointer, to which it writes the time before and after each call.
+NAME_run checks pointers, sizes and constraints, then calls the kernels in order; NAME_prepare
+copies the parameters that a run reads into the weights, and calls the preparations. On request
+there is NAME_profile beside NAME_run: one more pointer, to which it writes the time before and
+after each call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,9 +35,17 @@ from stepwell.codegen.conditions import (
 from stepwell.codegen.expressions import dim_value
 from stepwell.codegen.kernel import ArgumentFacts
 from stepwell.codegen.state import Emission, materialise
-from stepwell.codegen.values import I8, I32, I64, POINTER, Linear, LLVMValue, constant
-from stepwell.ir.loop.core import ALIGNMENT, Check, Kernel, Program, ProgramBuffer, statements
-from stepwell.ir.size import Dim, provably_le
+from stepwell.codegen.values import I1, I8, I32, I64, POINTER, Linear, LLVMValue, constant
+from stepwell.ir.loop.core import (
+    ALIGNMENT,
+    Call,
+    Check,
+    Kernel,
+    Program,
+    ProgramBuffer,
+    statements,
+)
+from stepwell.ir.size import Dim, evaluate, provably_le
 from stepwell.ir.target import Target
 
 _LARGEST = float(2**62)
@@ -42,30 +54,34 @@ _LARGEST = float(2**62)
 def argument_facts(program: Program) -> dict[str, tuple[ArgumentFacts, ...]]:
     """For each kernel, what holds of each argument in every call."""
     facts: dict[str, tuple[ArgumentFacts, ...]] = {}
+    raw = frozenset(name for call in program.preparations for name in call.arguments)
     for kernel in program.kernels:
         calls = [
             [program.buffer(name) for name in call.arguments]
-            for call in program.calls
+            for call in (*program.preparations, *program.calls)
             if call.kernel == kernel.name
         ]
         facts[kernel.name] = tuple(
-            _facts_of(kernel, position, calls) for position in range(len(kernel.parameters))
+            _facts_of(kernel, position, calls, raw) for position in range(len(kernel.parameters))
         )
     return facts
 
 
 def _facts_of(
-    kernel: Kernel, position: int, calls: Sequence[Sequence[ProgramBuffer]]
+    kernel: Kernel, position: int, calls: Sequence[Sequence[ProgramBuffer]], raw: frozenset[str]
 ) -> ArgumentFacts:
     parameter = kernel.parameters[position]
     noalias = True
     for arguments in calls:
         for other, argument in enumerate(arguments):
-            written = parameter.role != "in" or kernel.parameters[other].role != "in"
+            written = parameter.is_written or kernel.parameters[other].is_written
             if other != position and written and _share(arguments[position], argument):
                 noalias = False
     ours = [arguments[position] for arguments in calls]
-    aligned = bool(ours) and all(b.role not in ("input", "output") for b in ours)
+    # Parameters are aligned in the weights, but may be anywhere while these are prepared.
+    loose = [b for b in ours if b.role == "parameter" and b.buffer.name in raw]
+    loose += [b for b in ours if b.role in ("input", "output")]
+    aligned = bool(ours) and not loose
     return ArgumentFacts(noalias, ALIGNMENT if aligned else parameter.buffer.dtype.bytes)
 
 
@@ -73,9 +89,7 @@ def _share(x: ProgramBuffer, y: ProgramBuffer) -> bool:
     """Whether two buffers may lie in the same memory during one call."""
     if x.buffer.name == y.buffer.name:
         return True
-    if x.role == y.role == "temporary":
-        return x.offset == y.offset
-    return False
+    return x.role == y.role and x.offset is not None and x.offset == y.offset
 
 
 @dataclass
@@ -90,21 +104,33 @@ class EntryEmitter:
     embedded: Any = None  # a global with the weights, or None
     profile: bool = False  # whether there is NAME_profile
 
+    def emit_preparation(self) -> None:
+        """NAME_prepare alone, and what it needs."""
+        names = {name for call in self.program.preparations for name in call.arguments}
+        self._constants = self._all_data(names)
+        self._prepare()
+        self._weight_sizes()
+        self._error_message()
+
     def emit(self) -> None:
         """All the functions."""
-        self._constants = {
-            item.buffer.name: self._data(item) for item in self.program.with_role("constant")
-        }
+        self._constants = self._all_data()
         self._run("run")
         if self.profile:
             self._run("profile")
+        self._prepare()
         self._workspace_size()
-        _, size = interface.weight_layout(self.program)
-        self._returning("weights_size", I64, constant(I64, size))
+        self._weight_sizes()
         pointer = ir.Constant(POINTER, None) if self.embedded is None else self.embedded
         self._returning("weights", POINTER, pointer)
         self._returning("description", POINTER, self._text("description", self.description))
         self._error_message()
+
+    def _weight_sizes(self) -> None:
+        _, size = interface.weight_layout(self.program)
+        self._returning("weights_size", I64, constant(I64, size))
+        size = evaluate(self.program.preparation_workspace or 0, {})
+        self._returning("prepare_workspace_size", I64, constant(I64, size))
 
     @property
     def name(self) -> str:
@@ -133,6 +159,15 @@ class EntryEmitter:
         found.align = align
         return found
 
+    def _all_data(self, names: Collection[str] | None = None) -> dict[str, LLVMValue]:
+        """The program's constants, or those with these names."""
+        items = self.program.with_role("constant")
+        return {
+            item.buffer.name: self._data(item)
+            for item in items
+            if names is None or item.buffer.name in names
+        }
+
     def _data(self, item: ProgramBuffer) -> Any:
         """A constant's numbers, as bytes in the object."""
         assert item.data is not None, f"constant {item.buffer.name} has no data"
@@ -141,11 +176,11 @@ class EntryEmitter:
         initializer = ir.Constant(type, bytearray(data))
         return self._private(f".constant.{item.buffer.name}", type, initializer, ALIGNMENT)
 
-    def _emission(self, function: Any) -> Emission:
+    def _emission(self, function: Any, sizes: Sequence[str]) -> Emission:
         """A state in which dims over the program's sizes can be evaluated."""
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         e = Emission(builder, function, builder, self.target, {})
-        for name, argument in zip(self.program.sizes, function.args, strict=False):
+        for name, argument in zip(sizes, function.args, strict=False):
             argument.name = name
             e.variables[name] = Linear(argument)
             e.nonnegative.add(name)
@@ -154,7 +189,7 @@ class EntryEmitter:
     def _workspace_size(self) -> None:
         """Bytes of workspace, or -1 where the sizes are refused."""
         function = self._function("workspace_size", I64, [I64] * len(self.program.sizes))
-        e = self._emission(function)
+        e = self._emission(function, self.program.sizes)
         self._require(e, self._sizes_fine(e), constant(I64, -1))
         self._require(e, self._in_range(e), constant(I64, -1))
         e.builder.ret(materialise(e, dim_value(e, self._workspace)))
@@ -170,7 +205,7 @@ class EntryEmitter:
         sizes = len(self.program.sizes)
         pointers = len(inputs) + len(outputs) + 2 + (kind == "profile")
         function = self._function(kind, I32, [I64] * sizes + [POINTER] * pointers)
-        e = self._emission(function)
+        e = self._emission(function, self.program.sizes)
         arguments = list(function.args[sizes:])
         times = arguments.pop() if kind == "profile" else None
         *buffers, weights, workspace = arguments
@@ -192,8 +227,63 @@ class EntryEmitter:
         aligned = self._needed(e, own, lambda pointer: is_aligned(e, pointer))
         self._require(e, aligned, constant(I32, interface.MISALIGNED))
         places = dict(zip(names, buffers, strict=True)) | self._constants
-        self._calls(e, places, weights, workspace, times)
+        if self.program.held:
+            ours = e.builder.icmp_signed("==", e.builder.load(weights, typ=I64), self._fingerprint)
+            self._require(e, ours, constant(I32, interface.FOREIGN_WEIGHTS))
+        places |= self._in_weights(e, weights) | self._in_workspace(e, workspace, "temporary")
+        self._calls(e, self.program.calls, places, workspace, times)
         e.builder.ret(constant(I32, interface.OK))
+
+    @property
+    def _fingerprint(self) -> LLVMValue:
+        return constant(I64, interface.fingerprint(self.program))
+
+    def _prepare(self) -> None:
+        """Parameters, by pointers in their order, to weights."""
+        function = self._function("prepare", I32, [POINTER] * 3)
+        e = self._emission(function, ())
+        parameters, weights, workspace = function.args
+        for argument, name in zip(
+            function.args, ("parameters", "weights", "workspace"), strict=True
+        ):
+            argument.name = name
+        room = self.program.preparation_workspace or 0
+        own = [(weights, interface.weight_layout(self.program)[1]), (workspace, room)]
+        raw = self._raw(e, parameters)
+        given = self._needed(e, own, lambda pointer: is_given(e, pointer))
+        self._require(e, given, constant(I32, interface.NULL_POINTER))
+        aligned = self._needed(e, own, lambda pointer: is_aligned(e, pointer))
+        self._require(e, aligned, constant(I32, interface.MISALIGNED))
+        inside = self._in_weights(e, weights)
+        for name in inside.keys() & raw.keys():
+            self._copy(e, inside[name], raw[name], self.program.buffer(name).buffer.bytes)
+        places = inside | self._in_workspace(e, workspace, "prepared") | raw | self._constants
+        self._calls(e, self.program.preparations, places, workspace)
+        if self.program.held:
+            e.builder.store(self._fingerprint, weights)
+        e.builder.ret(constant(I32, interface.OK))
+
+    def _raw(self, e: Emission, parameters: LLVMValue) -> dict[str, LLVMValue]:
+        """The pointer to each parameter; null to one without elements."""
+        items = self.program.with_role("parameter")
+        raw: dict[str, LLVMValue] = dict.fromkeys(
+            (item.buffer.name for item in items), ir.Constant(POINTER, None)
+        )
+        needed = [(i, item.buffer.name) for i, item in enumerate(items) if item.buffer.bytes != 0]
+        if not needed:
+            return raw
+        self._require(e, is_given(e, parameters), constant(I32, interface.NULL_POINTER))
+        for number, name in needed:
+            place = e.builder.gep(parameters, [constant(I64, number)], source_etype=POINTER)
+            raw[name] = e.builder.load(place, typ=POINTER)
+        given = conjunction_of(e, [is_given(e, raw[name]) for _, name in needed])
+        self._require(e, given, constant(I32, interface.NULL_POINTER))
+        return raw
+
+    def _copy(self, e: Emission, to: LLVMValue, source: LLVMValue, bytes: Dim) -> None:
+        copy = self.module.declare_intrinsic("llvm.memcpy", [POINTER, POINTER, I64])
+        size = constant(I64, evaluate(bytes, {}))
+        e.builder.call(copy, [to, source, size, constant(I1, False)])
 
     def _weights(self, e: Emission, weights: LLVMValue) -> LLVMValue:
         """The caller's weights, or the embedded ones where that is null."""
@@ -244,21 +334,29 @@ class EntryEmitter:
             conditions.append(holds)
         return conjunction_of(e, conditions)
 
-    def _calls(
-        self, e: Emission, places: dict[str, LLVMValue], weights: LLVMValue, workspace: LLVMValue,
-        times: LLVMValue | None,
-    ) -> None:  # fmt: skip
+    def _in_weights(self, e: Emission, weights: LLVMValue) -> dict[str, LLVMValue]:
         offsets, _ = interface.weight_layout(self.program)
-        for item in self.program.buffers:
-            name = item.buffer.name
-            if item.role == "parameter":
-                places[name] = _moved(e, weights, offsets[name])
-            elif item.role == "temporary":
-                assert item.offset is not None, "memory is planned before code generation"
-                places[name] = _moved(e, workspace, item.offset)
+        return {name: _moved(e, weights, offset) for name, offset in offsets.items()}
+
+    def _in_workspace(self, e: Emission, workspace: LLVMValue, role: str) -> dict[str, LLVMValue]:
+        """The buffers of a role that have an offset."""
+        return {
+            item.buffer.name: _moved(e, workspace, item.offset)
+            for item in self.program.with_role(role)
+            if item.offset is not None
+        }
+
+    def _calls(
+        self,
+        e: Emission,
+        calls: Sequence[Call],
+        places: Mapping[str, LLVMValue],
+        workspace: LLVMValue,
+        times: LLVMValue | None = None,
+    ) -> None:
         if times is not None:
             stamp(e.builder, self.module, times, 0)
-        for number, call in enumerate(self.program.calls, start=1):
+        for number, call in enumerate(calls, start=1):
             arguments = [places[name] for name in call.arguments]
             arguments += [materialise(e, dim_value(e, size)) for size in call.sizes]
             arguments.append(_moved(e, workspace, call.scratch or 0))

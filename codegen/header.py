@@ -5,7 +5,7 @@ In: programs. Out: the text of a header for C11 and C++17,
     int32_t digits_run(int64_t N, const float *image, float *out,
                        const void *weights, void *workspace);
 
-with what each argument means, and the parameters' places in the weights.
+with what each argument means, what lies in the weights, and the parameters' order.
 """
 
 from __future__ import annotations
@@ -66,6 +66,11 @@ def _declarations(program: Program) -> str:
             f"int64_t {name}_weights_size(void);\n",
             "/* The weights inside this object, or NULL where it has none. */",
             f"const void *{name}_weights(void);\n",
+            _prepare_comment(program),
+            f"int32_t {name}_prepare(const void *const *parameters, void *weights,\n"
+            f"{' ' * len(f'int32_t {name}_prepare(')}void *workspace);\n",
+            "/* Bytes of workspace that the prepare function needs. */",
+            f"int64_t {name}_prepare_workspace_size(void);\n",
             "/* What a status means, in English. */",
             f"const char *{name}_error_message(int32_t status);\n",
             "/* This model's signature as JSON. */",
@@ -112,15 +117,39 @@ def _array_line(name: str, role: str, item: ProgramBuffer) -> str:
 
 
 def _weights_comment(program: Program) -> str:
+    """What lies in the weights, for people: only the prepare function writes them."""
     offsets, _ = interface.weight_layout(program)
-    lines = ["Bytes of the weights: the parameters, each at its offset, row-major."]
-    if offsets:
-        lines += ["", "      offset  parameter"]
-    for item in program.with_role("parameter"):
-        shape = ", ".join(str(dim) for dim in item.buffer.shape)
-        kind = f"{item.buffer.dtype.name}[{shape}]"
-        lines.append(f"{offsets[item.buffer.name]:>12}  {item.buffer.name}: {kind}")
+    if not offsets:
+        return "/* Bytes of the weights: this model has none. */"
+    symbol = c_names.symbol(program.name)
+    lines = [
+        "Bytes of the weights. They belong to this object: the prepare function made them from",
+        f"the parameters, and `{symbol}.weights` holds them, to be read or mapped as it is.",
+        "",
+        "      offset  holds",
+        f"{0:>12}  the fingerprint by which the run function knows them",
+    ]
+    for item in program.held:
+        lines.append(f"{offsets[item.buffer.name]:>12}  {_typed(item)}")
     return _comment(lines)
+
+
+def _prepare_comment(program: Program) -> str:
+    lines = [
+        "Makes the weights from the parameters, again where these have changed. Returns a status.",
+        "",
+        "parameters  pointers to the parameters' elements, row-major, in the order below",
+        f"weights     memory of the weights' size, aligned to {ALIGNMENT} bytes",
+        f"workspace   memory of the size that it needs, aligned to {ALIGNMENT} bytes",
+    ]
+    items = program.with_role("parameter")
+    lines += ["", *(f"{number:>8}  {_typed(item)}" for number, item in enumerate(items))]
+    return _comment(lines)
+
+
+def _typed(item: ProgramBuffer) -> str:
+    shape = ", ".join(str(dim) for dim in item.buffer.shape)
+    return f"{item.buffer.name}: {item.buffer.dtype.name}[{shape}]"
 
 
 def _comment(lines: Sequence[str]) -> str:

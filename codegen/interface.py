@@ -2,26 +2,31 @@
 
 In: a `Program`. Out: records that the entry, the header, the description and the JIT agree on.
 
-    weight_layout(program)   →   ({"fc.weight": 0, "fc.bias": 31360}, 31424)
+    weight_layout(program)   →   ({"fc.weight.panels": 64, "fc.bias": 31424}, 31488)
     statuses(program)        →   (Status(0, "ok"), Status(1, "a pointer is null"), …)
 
-NAME_run takes the sizes, the inputs, the outputs, the weights, then the workspace.
+NAME_run takes the sizes, the inputs, the outputs, the weights, then the workspace. The weights are
+what NAME_prepare makes of the parameters: a fingerprint, then the parameters and the prepared
+buffers that a run reads.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
-from stepwell.ir.loop.core import ALIGNMENT, Check, Program, statements
+from stepwell.ir.loop.core import ALIGNMENT, Check, Kernel, Program, statements
+from stepwell.ir.loop.printer import buffer_line, call_line, format_block, signature_line
 from stepwell.ir.size import evaluate
 
-OK, NULL_POINTER, NEGATIVE_SIZE, SIZE_OVERFLOW, MISALIGNED = range(5)
+OK, NULL_POINTER, NEGATIVE_SIZE, SIZE_OVERFLOW, MISALIGNED, FOREIGN_WEIGHTS = range(6)
 _FIXED = (
     (OK, "ok"),
     (NULL_POINTER, "a pointer is null"),
     (NEGATIVE_SIZE, "a size is negative, or makes a shape negative"),
     (SIZE_OVERFLOW, "the sizes are too large: a buffer would have more than 2^62 bytes"),
     (MISALIGNED, f"the workspace or the weights are not aligned to {ALIGNMENT} bytes"),
+    (FOREIGN_WEIGHTS, "the weights were not prepared for this model as it is compiled here"),
 )
 
 
@@ -50,11 +55,34 @@ def codes(program: Program) -> dict[str, int]:
 
 
 def weight_layout(program: Program) -> tuple[dict[str, int], int]:
-    """Where each parameter lies in the weights, in bytes, and how many bytes these have."""
+    """Where each parameter and prepared buffer that a run reads lies in the weights, in bytes, and
+    how many bytes these have. The fingerprint lies at 0."""
     offsets: dict[str, int] = {}
-    total = 0
-    for item in program.with_role("parameter"):
+    total = ALIGNMENT if program.held else 0
+    for item in program.held:
         offsets[item.buffer.name] = total
         size = evaluate(item.buffer.bytes, {})
         total += -(-size // ALIGNMENT) * ALIGNMENT
     return offsets, total
+
+
+def fingerprint(program: Program) -> int:
+    """A number below 2^63 that tells weights of one program from those of another: what lies in
+    them, and how it is prepared."""
+    lines = [
+        *(buffer_line(item) for item in program.with_role("parameter")),
+        *(f"{name} at {offset}" for name, offset in weight_layout(program)[0].items()),
+        *(call_line(call) for call in program.preparations),
+        *(
+            f"{signature_line(kernel)}\n{format_block(kernel.body)}"
+            for kernel in preparation_kernels(program)
+        ),
+    ]
+    digest = hashlib.sha256("\n".join(lines).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def preparation_kernels(program: Program) -> tuple[Kernel, ...]:
+    """The kernels that NAME_prepare runs."""
+    names = {call.kernel for call in program.preparations}
+    return tuple(kernel for kernel in program.kernels if kernel.name in names)

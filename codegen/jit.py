@@ -19,11 +19,12 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from stepwell.codegen import c_names
+from stepwell.codegen.blocks import Array, address, aligned_block
 from stepwell.codegen.compile import object_bytes, target_machine
-from stepwell.codegen.llvm import llvm_text, whole
+from stepwell.codegen.llvm import llvm_text, preparing, whole
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.loop.core import Program
-from stepwell.ir.target import Target
+from stepwell.ir.target import Target, host
 
 
 def compile_object(program: Program, target: Target, profile: bool = False) -> bytes:
@@ -53,6 +54,13 @@ class NativeProgram:
             data, target, program.name, len(program.sizes),
             len(program.with_role("input")), len(program.with_role("output")),
         )  # fmt: skip
+
+    @classmethod
+    def preparing(cls, program: Program) -> NativeProgram:
+        """What prepares a program's weights here, whatever machine it is compiled for."""
+        target = host()
+        data = object_bytes(llvm_text(program, target, preparing(program)), target)
+        return cls.from_object(data, program, target)
 
     @classmethod
     def load(
@@ -113,6 +121,25 @@ class NativeProgram:
     ) -> int:
         """Runs the program on addresses; returns the status."""
         return self.entry(*sizes, *inputs, *outputs, weights, workspace)
+
+    def prepare(self, parameters: Sequence[int], weights: int, workspace: int) -> int:
+        """Makes the weights from the parameters, all given by their addresses; returns the
+        status."""
+        pointers = (ctypes.c_void_p * len(parameters))(*parameters)
+        function = self._function("prepare", ctypes.c_int32, [ctypes.c_void_p] * 3)
+        return int(function(pointers, weights, workspace))
+
+    def prepared(self, parameters: Sequence[Array]) -> Array:
+        """The weights made of the parameters' arrays, given in the program's order."""
+        weights = aligned_block(self.weights_size())
+        workspace = aligned_block(
+            int(self._function("prepare_workspace_size", ctypes.c_int64, [])())
+        )
+        status = self.prepare(
+            [address(a) for a in parameters], address(weights), address(workspace)
+        )
+        assert status == 0, self.error_message(status)
+        return weights
 
     def workspace_size(self, sizes: Sequence[int]) -> int:
         """Bytes of workspace that `run` needs; -1 where the sizes are refused."""

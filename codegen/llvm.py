@@ -28,11 +28,15 @@ PRODUCER = "stepwell"
 
 @dataclass(frozen=True)
 class Part:
-    """Which part of a program a module holds: the bodies of some kernels, and the entry or not;
-    beside the entry, `profile` has one that notes the time of each call."""
+    """Which part of a program a module holds: the bodies of some kernels, and the entry or not.
+
+    Without `run` the entry is NAME_prepare alone; `profile` adds NAME_profile to it, which notes
+    the time of each call.
+    """
 
     kernels: tuple[str, ...]
     entry: bool = True
+    run: bool = True
     profile: bool = False
 
 
@@ -48,6 +52,12 @@ class Embedding:
 def whole(program: Program, profile: bool = False) -> Part:
     """The part that is all of the program."""
     return Part(tuple(kernel.name for kernel in program.kernels), profile=profile)
+
+
+def preparing(program: Program) -> Part:
+    """The part that prepares weights."""
+    names = tuple(kernel.name for kernel in interface.preparation_kernels(program))
+    return Part(names, run=False)
 
 
 def kernel_symbol(program: Program, kernel: str) -> str:
@@ -73,7 +83,7 @@ def _module_text(program: Program, target: Target, part: Part, embedding: Embedd
     facts, codes = argument_facts(program), interface.codes(program)
     functions = {}
     for kernel in program.kernels:
-        if kernel.name not in part.kernels and not part.entry:
+        if kernel.name not in part.kernels and not (part.entry and part.run):
             continue
         symbol = kernel_symbol(program, kernel.name)
         function = declare_kernel(module, kernel, symbol, facts[kernel.name])
@@ -84,7 +94,8 @@ def _module_text(program: Program, target: Target, part: Part, embedding: Embedd
     if part.entry:
         text = description(program, target)
         weights = _embedded(module, program, embedding)
-        EntryEmitter(module, program, target, functions, text, weights, part.profile).emit()
+        entry = EntryEmitter(module, program, target, functions, text, weights, part.profile)
+        entry.emit() if part.run else entry.emit_preparation()
     hidden = "define hidden i32 "
     prefix = f'@"{c_names.symbol(program.name)}.kernel.'
     text = str(module).replace(f"define i32 {prefix}", f"{hidden}{prefix}")

@@ -18,42 +18,18 @@ from typing import Any
 
 import numpy as np
 
-from stepwell.codegen import c_names, interface
+from stepwell.codegen import c_names
 from stepwell.codegen.archive import Member, archive_bytes
 from stepwell.codegen.compile import defined_symbols, object_bytes
 from stepwell.codegen.header import header_text
 from stepwell.codegen.link import LinkError, link_relocatable, link_shared
 from stepwell.codegen.llvm import Embedding, llvm_text, models_text
 from stepwell.codegen.main_program import main_text
-from stepwell.ir.diagnostics import InputError
 from stepwell.ir.loop.core import Program
-from stepwell.ir.size import evaluate
 from stepwell.ir.target import Target, host
 
 SUFFIXES = (".so", ".o", ".a", ".dylib")
 Array = np.ndarray[Any, np.dtype[Any]]
-
-
-def pack_weights(program: Program, arrays: Mapping[str, Array]) -> Array:
-    """The parameters as one array of bytes, aligned for NAME_run; raises InputError."""
-    offsets, total = interface.weight_layout(program)
-    storage = np.zeros(total + 64, np.uint8)
-    start = -storage.ctypes.data % 64
-    packed = storage[start : start + total]
-    for item in program.with_role("parameter"):
-        name, dtype = item.buffer.name, item.buffer.dtype
-        shape = tuple(evaluate(dim, {}) for dim in item.buffer.shape)
-        if name not in arrays:
-            raise InputError(f"the weights have no parameter `{name}`")
-        array = np.asarray(arrays[name], order="C")
-        if array.dtype != dtype.numpy or array.shape != shape:
-            raise InputError(
-                f"parameter `{name}` is {dtype}{list(shape)}, "
-                f"but the weights have {array.dtype}{list(array.shape)}"
-            )
-        data = array.reshape(-1).view(np.uint8)
-        packed[offsets[name] : offsets[name] + data.size] = data
-    return packed
 
 
 def build(
@@ -65,7 +41,7 @@ def build(
 ) -> list[Path]:
     """Makes the object that `output`'s suffix names, and beside it the header and `main.c`.
 
-    `weights` maps a program's name to its packed weights; they are embedded, or written beside as
+    `weights` maps a program's name to its prepared weights; they are embedded, or written beside as
     `NAME.weights`. Returns the files made. Raises LinkError.
     """
     if output.suffix not in SUFFIXES:

@@ -18,7 +18,7 @@ from stepwell.debug import Trace
 from stepwell.descriptions import read_descriptions
 from stepwell.ir.diagnostics import InputError, InternalError, StepwellError
 from stepwell.model import Model
-from stepwell.parameters import embedded_parameters, parameters_of
+from stepwell.parameters import hold, hold_embedded
 from stepwell.report import Memory, kernel_reports
 from stepwell.runnable import require_loadable, require_runnable
 from stepwell.signature import parse_dim
@@ -46,7 +46,8 @@ def compile(
     model            which of its models; not needed where there is one, or one is called as the
                      file is
     weights          a .safetensors or .npz file, or a mapping from path to array; without them
-                     each parameter is drawn from its initialiser with `seed`
+                     each parameter is drawn from its initialiser with `seed`. The model keeps its
+                     own, prepared form, and no copy of these
     statics          values of the model's static arguments, by name
     target_cpu       a processor's name, where not this machine's
     threads          an upper bound on the threads of a call
@@ -91,8 +92,8 @@ def compiled_model(
     memory = Memory(
         parse_dim(about["workspace"]), parse_dim(made.report["naive"]), about["weights_size"]
     )
-    parameters = parameters_of(about, weights, seed)
-    return Model(about, native, parameters, memory, kernels, compilation.stage)
+    held = hold(about, native, weights, seed)
+    return Model(about, native, held, memory, kernels, compilation.stage)
 
 
 def load(
@@ -100,7 +101,8 @@ def load(
 ) -> Model:
     """A model from a shared object that `stepwell build` made, with the same checks as `compile`.
 
-    weights   not needed where they are embedded, or where the model has no parameters
+    weights   as for `compile`, or the .weights file that was built with the object, which is
+              mapped as it is; not needed where they are embedded, or there are no parameters
     model     which of its models; not needed where there is one
 
     Raises InputError where the file is not such an object, or the weights do not fit.
@@ -115,13 +117,13 @@ def load(
     native = NativeProgram.from_library(Path(path), description["symbol"])
     embedded = native.embedded_weights()
     if weights is None and embedded:
-        parameters = embedded_parameters(description, embedded)
+        held = hold_embedded(description, embedded)
     elif weights is None and description["parameters"]:
         raise InputError(f"{path} has no weights in it: name a file of them with `weights`")
     else:
-        parameters = parameters_of(description, weights or {})
+        held = hold(description, native, weights or {})
     memory = Memory(parse_dim(description["workspace"]), None, description["weights_size"])
-    return Model(description, native, parameters, memory)
+    return Model(description, native, held, memory)
 
 
 def _choose(path: str | Path, model: str | None) -> dict[str, Any]:

@@ -13,19 +13,22 @@ import threading
 from collections import namedtuple
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stepwell.arrays import Array, as_array
+from stepwell.codegen.blocks import address, aligned_block
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.size import evaluate
 from stepwell.native_call import Native, NativeCall
 from stepwell.outputs import OutputPool
-from stepwell.parameters import Parameters, address, aligned_block
+from stepwell.parameters import Held, Parameters, hold
 from stepwell.report import KernelReport, Kernels, Memory
 from stepwell.signature import Signature
 from stepwell.suggestions import did_you_mean, listed
+from stepwell.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -44,19 +47,18 @@ class Model:
         self,
         description: Mapping[str, Any],
         native: Native,
-        parameters: Parameters,
+        held: Held,
         memory: Memory,
         kernels: tuple[KernelReport, ...] = (),
         stages: Callable[[str, str | None], str | bytes] | None = None,
     ) -> None:
         self.description = description
         self.signature = Signature.of(description)
-        self.parameters = parameters
         self.memory = memory
         self.kernels = Kernels(kernels)
         self._native, self._stages = native, stages
         self._run = native.entry
-        self._weights = address(parameters.block)
+        self._held = held
         self._names = tuple(argument.name for argument in self.signature.inputs)
         self._dtypes = tuple(argument.type.dtype for argument in self.signature.inputs)
         self._numpy = tuple(dtype.numpy for dtype in self._dtypes)
@@ -69,6 +71,19 @@ class Model:
     @property
     def name(self) -> str:
         return self.signature.name
+
+    @property
+    def parameters(self) -> Parameters:
+        """The parameters by path, read-only, as they were given."""
+        return self._held.parameters
+
+    def load_parameters(self, weights: str | Path | Weights) -> None:
+        """Take other weights: a file or a mapping that has every parameter. InputError for a
+        misfit. Calls that are running finish with the ones that they began with.
+
+            m.load_parameters({**m.parameters, "dense.bias": bias})
+        """
+        self._held = hold(self.description, self._native, weights)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run. One array where there is one output, else a tuple with the outputs' names.
@@ -86,11 +101,12 @@ class Model:
         shapes = tuple(array.shape for array in arrays)
         plan = self._plans.get(shapes) or self._planned(shapes)
         outputs = [self._pool.empty(shape, dtype) for shape, dtype in plan.outputs]
+        held = self._held
         status = self._run(
             *plan.sizes,
             *[address(array) for array in arrays],
             *[address(array) for array in outputs],
-            self._weights,
+            held.address,
             self._workspace(plan.workspace),
         )
         if status:
@@ -104,7 +120,7 @@ class Model:
         plan = self._planned(tuple(array.shape for array in inputs))
         outputs = tuple(np.empty(shape, dtype) for shape, dtype in plan.outputs)
         return NativeCall(
-            self._native, inputs, outputs, plan.sizes, self.parameters.block,
+            self._native, inputs, outputs, plan.sizes, self._held.block,
             aligned_block(plan.workspace), len(self.kernels),
         )  # fmt: skip
 

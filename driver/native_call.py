@@ -16,11 +16,12 @@ from typing import Protocol
 import numpy as np
 
 from stepwell.arrays import Array
+from stepwell.codegen.blocks import address
 from stepwell.ir.diagnostics import InputError
-from stepwell.parameters import address
+from stepwell.parameters import Preparing
 
 
-class Native(Protocol):
+class Native(Preparing, Protocol):
     """The native functions of one model: a `stepwell.codegen.jit.NativeProgram`."""
 
     @property

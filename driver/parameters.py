@@ -1,94 +1,134 @@
-"""The weights of a compiled model in memory: one aligned block, and a view of it for each path.
+"""The weights of a compiled model in memory, held once: as native code prepared them.
 
-In: an object's description; a weights file, a mapping or a seed. Out: `Parameters`.
+In: an object's description and its native code; a weights file, a mapping or a seed. Out: `Held`,
+the one aligned block that native code reads, and the parameters that it was made from.
 
-    parameters_of(description, "digits.safetensors")["dense.bias"]  →  f32[128], part of .block
+    hold(description, native, "digits.safetensors").parameters["dense.bias"]  →  f32[128]
+
+Packed parameters are in the block in packed form only, so `Parameters` reads what was given: the
+file, the caller's own arrays, or the initialisers. None of that is copied.
 """
 
 from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from stepwell.arrays import Array
+from stepwell.arrays import Array, as_array
+from stepwell.codegen.blocks import address
+from stepwell.ir.diagnostics import InputError
 from stepwell.ir.dtypes import BY_NAME
+from stepwell.safetensors_file import SafetensorsFile
 from stepwell.signature import Signature
 from stepwell.suggestions import did_you_mean
-from stepwell.weights import Weights, described, fill
+from stepwell.weights import Drawn, ParameterSpec, Weights, matched, read_weights
 
-ALIGNMENT = 64
+
+class Preparing(Protocol):
+    """Native code that prepares weights: a `stepwell.codegen.jit.NativeProgram`."""
+
+    def prepared(self, parameters: Sequence[Array]) -> Array:
+        """The weights made of the parameters, given in their order."""
 
 
 class Parameters(Mapping[str, Array]):
-    """The weights by path: views into the one block that native code reads, open to writing."""
+    """The parameters by path, read-only, as they were given."""
 
-    def __init__(self, block: Array, views: dict[str, Array]) -> None:
-        self.block, self._views = block, views
+    def __init__(self, specs: Sequence[ParameterSpec], source: Weights) -> None:
+        self._specs = {spec.path: spec for spec in specs}
+        self._source = source
 
     def __getitem__(self, path: str) -> Array:
-        try:
-            return self._views[path]
-        except KeyError:
-            raise KeyError(f"no parameter `{path}`{did_you_mean(path, self._views)}") from None
+        if path not in self._specs:
+            raise KeyError(f"no parameter `{path}`{did_you_mean(path, self._specs)}")
+        if path not in self._source:
+            raise KeyError(f"`{path}` is not at hand: the weights hold it in packed form only")
+        array = as_array(self._source[path], self._specs[path].type.dtype, f"`{path}`").view()
+        array.flags.writeable = False
+        return array
 
     def __contains__(self, path: object) -> bool:
-        return path in self._views
+        return path in self._specs
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._views)
+        return iter(self._specs)
 
     def __len__(self) -> int:
-        return len(self._views)
+        return len(self._specs)
 
     def __repr__(self) -> str:
-        lines = [f"  {path}: {described(view)}" for path, view in self.items()]
-        return "\n".join([f"{len(self)} parameters, {self.block.nbytes} bytes", *lines])
+        size = sum(spec.bytes for spec in self._specs.values())
+        lines = [f"  {spec.path}: {spec.type}" for spec in self._specs.values()]
+        return "\n".join([f"{len(self)} parameters, {size} bytes", *lines])
 
 
-def parameters_of(
-    description: Mapping[str, Any], weights: str | Path | Weights | None = None, seed: int = 0
-) -> Parameters:
-    """A new block, filled from the weights, or by the initialisers. InputError for a misfit."""
-    block = aligned_block(description["weights_size"])
-    parameters = Parameters(block, _views(block, description))
+@dataclass(frozen=True)
+class Held:
+    """The block that native code reads, where it lies, and what it was made from."""
+
+    block: Array
+    address: int
+    parameters: Parameters
+
+
+def hold(
+    description: Mapping[str, Any],
+    native: Preparing,
+    weights: str | Path | Weights | None = None,
+    seed: int = 0,
+) -> Held:
+    """A block made from weights, or by the initialisers. InputError for a misfit.
+
+    A `.weights` file, which `stepwell build` made for this very object, is mapped as it is.
+    """
+    if isinstance(weights, str | Path) and Path(weights).suffix == ".weights":
+        return _held(description, _mapped(description, Path(weights)))
     signature = Signature.of(description)
-    fill(parameters, signature.parameters, weights, seed, signature.name)
-    return parameters
+    given = read_weights(weights)
+    source = Drawn(signature.parameters, seed) if given is None else given
+    name = f"weights {weights}" if isinstance(weights, str | Path) else "the weights"
+    arrays = matched(signature.parameters, source, signature.name, name)
+    block = native.prepared([arrays[spec.path] for spec in signature.parameters])
+    if isinstance(source, SafetensorsFile):
+        source.release()
+    return Held(block, address(block), Parameters(signature.parameters, source))
 
 
-def embedded_parameters(description: Mapping[str, Any], place: int) -> Parameters:
-    """Views of the weights in a loaded object; they can't be written."""
+def hold_embedded(description: Mapping[str, Any], place: int) -> Held:
+    """The weights in a loaded object."""
     raw = (ctypes.c_uint8 * description["weights_size"]).from_address(place)
-    block = np.frombuffer(raw, np.uint8)
+    return _held(description, np.frombuffer(raw, np.uint8))
+
+
+def _mapped(description: Mapping[str, Any], path: Path) -> Array:
+    size = description["weights_size"]
+    try:
+        block = np.asarray(np.memmap(path, np.uint8, "r"))
+    except FileNotFoundError:
+        raise InputError(f"no weights file {path}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"can't read weights from {path}: {error}") from None
+    fingerprint = int.from_bytes(block[:8].tobytes(), "little")
+    if block.size != size or fingerprint != description["weights_fingerprint"]:
+        name = description["name"]
+        raise InputError(f"{path} was made for another object than this `{name}`: build it again")
+    return block
+
+
+def _held(description: Mapping[str, Any], block: Array) -> Held:
+    """Weights without what they were made from: those parameters can be read that are in them."""
     block.flags.writeable = False
-    return Parameters(block, _views(block, description))
-
-
-def _views(block: Array, description: Mapping[str, Any]) -> dict[str, Array]:
-    """Each parameter as an array over its part of the block."""
     views: dict[str, Array] = {}
     for item in description["parameters"]:
-        dtype = BY_NAME[item["dtype"]].numpy
-        shape = tuple(item["shape"])
-        bytes = math.prod(shape) * dtype.itemsize
-        part = block[item["offset"] : item["offset"] + bytes]
-        views[item["name"]] = part.view(dtype).reshape(shape)
-    return views
-
-
-def address(array: Array) -> int:
-    """Where an array's numbers lie."""
-    found: int = array.__array_interface__["data"][0]
-    return found
-
-
-def aligned_block(size: int) -> Array:
-    """At least `size` bytes of zeros, aligned as native code wants it, never at address 0."""
-    raw = np.zeros(size + ALIGNMENT, np.uint8)
-    start = -address(raw) % ALIGNMENT
-    return raw[start : start + size] if size else raw[start : start + 1]
+        dtype, shape = BY_NAME[item["dtype"]].numpy, tuple(item["shape"])
+        if item["offset"] is not None:
+            part = block[item["offset"] :][: math.prod(shape) * dtype.itemsize]
+            views[item["name"]] = part.view(dtype).reshape(shape)
+    specs = Signature.of(description).parameters
+    return Held(block, address(block), Parameters(specs, views))

@@ -52,6 +52,7 @@ def loop_passes(target: str = "native") -> tuple[Step, ...]:
     return (
         Step("share_kernels", "equal layers are scheduled and compiled once"),
         Step(f"schedule{option}", "each kernel's strategy: tile, pack, vectorise for the target"),
+        Step("prepare", "after schedules, which say what they pack: constants are packed once"),
         Step("plan_memory", "after schedules, which decide how much scratch a call needs"),
     )
 

@@ -1,7 +1,8 @@
-"""Weights: read from a file or a mapping, checked against a model's parameters, copied into place.
+"""Weights: read from a file or a mapping, checked against a model's parameters.
 
 In: a `.safetensors` or `.npz` file, a mapping from path to array, or None (initialisers and a
-seed). Out: the model's own arrays, filled. Everything that does not fit is reported at once:
+seed). Out: the arrays, as they are where that can be. Everything that does not fit is reported at
+once:
 
     weights `mlp.safetensors` do not fit model `digits`:
       missing: `conv2d.weight` f32[32, 1, 3, 3]; did you mean `conv.weight`?
@@ -11,7 +12,8 @@ seed). Out: the model's own arrays, filled. Everything that does not fit is repo
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,9 @@ from stepwell.arrays import Array, as_array
 from stepwell.initializers import initialize
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.dtypes import from_numpy
+from stepwell.ir.size import evaluate, product
 from stepwell.ir.types import TensorType
+from stepwell.safetensors_file import SafetensorsFile
 from stepwell.suggestions import did_you_mean
 
 Weights = Mapping[str, Any]
@@ -38,6 +42,47 @@ class ParameterSpec:
     type: TensorType
     initializer: str = "zeros"
 
+    @property
+    def bytes(self) -> int:
+        return evaluate(product(self.type.shape), {}) * self.type.dtype.bytes
+
+
+class _Npz(Mapping[str, Array]):
+    """The arrays of an .npz file, read each time that they are asked for."""
+
+    def __init__(self, archive: Mapping[str, Array]) -> None:
+        self._archive = archive
+
+    def __getitem__(self, path: str) -> Array:
+        try:
+            return self._archive[path]
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"`{path}`: can't be read: {error}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._archive)
+
+    def __len__(self) -> int:
+        return len(self._archive)
+
+
+class Drawn(Mapping[str, Array]):
+    """Parameters drawn by their initialisers with a seed, each time that they are asked for."""
+
+    def __init__(self, parameters: tuple[ParameterSpec, ...], seed: int) -> None:
+        self._specs = {spec.path: spec for spec in parameters}
+        self._seed = seed
+
+    def __getitem__(self, path: str) -> Array:
+        spec = self._specs[path]
+        return initialize(spec.initializer, spec.type, path, self._seed)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._specs)
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
 
 def read_weights(source: str | Path | Weights | None) -> Weights | None:
     """The arrays in a file or mapping. InputError where a file can't be read."""
@@ -46,10 +91,9 @@ def read_weights(source: str | Path | Weights | None) -> Weights | None:
     path = Path(source)
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                return dict(arrays)
+            return _Npz(np.load(path, allow_pickle=False))
         if path.suffix == ".safetensors":
-            return _read_safetensors(path)
+            return SafetensorsFile(path)
     except FileNotFoundError:
         raise InputError(f"no weights file {path}") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -57,38 +101,20 @@ def read_weights(source: str | Path | Weights | None) -> Weights | None:
     raise InputError(f"weights {path}: the name must end in .safetensors or .npz")
 
 
-def _read_safetensors(path: Path) -> Weights:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise InputError(f"can't read weights from {path}: {error}") from None
-
-
-def fill(
-    into: Mapping[str, Array],
+def matched(
     parameters: tuple[ParameterSpec, ...],
-    weights: str | Path | Weights | None,
-    seed: int,
+    given: Weights,
     model: str,
-) -> None:
-    """Write every parameter's array in `into`. InputError lists all that is wrong, before any
-    array is written."""
-    given = read_weights(weights)
-    if given is None:
-        for spec in parameters:
-            into[spec.path][...] = initialize(spec.initializer, spec.type, spec.path, seed)
-        return
+    name: str = "the weights",
+) -> dict[str, Array]:
+    """Every parameter's array, dense and in the machine's byte order. InputError lists all that is
+    wrong."""
     arrays, faults = _matched(parameters, given)
     if faults:
-        which = f"weights {weights}" if isinstance(weights, (str, Path)) else "the weights"
         more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
         lines = "".join(f"\n  {fault}" for fault in [*faults[:_SHOWN], *more])
-        raise InputError(f"{which} do not fit model `{model}`:{lines}")
-    for path, array in arrays.items():
-        into[path][...] = array
+        raise InputError(f"{name} do not fit model `{model}`:{lines}")
+    return arrays
 
 
 def _matched(
@@ -106,7 +132,7 @@ def _matched(
             continue
         try:
             array = as_array(given[spec.path], spec.type.dtype, f"`{spec.path}`")
-        except InputError as error:
+        except (InputError, ValueError) as error:
             faults.append(str(error))
             continue
         if array.shape != spec.type.shape:

@@ -1,7 +1,8 @@
 """From a fused graph to naive loop nests: one kernel each.
 
 In: a graph whose ops are all `kernel`s (after `fuse`) or array constants. Out: a `Program` whose
-kernels are the textbook nests: nothing tiled, nothing vectorised.
+kernels are the textbook nests: nothing tiled, nothing vectorised. What is computed from parameters
+and constants alone is computed once: its kernel's call is a preparation.
 
     %0 = kernel(%x) { %m = reduce_max(%x) {axes = [1]} …softmax… }
 
@@ -18,12 +19,23 @@ kernels are the textbook nests: nothing tiled, nothing vectorised.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from stepwell.ir.graph.core import Array, Graph, Op, Value
-from stepwell.ir.loop.core import Buffer, Call, Kernel, Program, ProgramBuffer, ProgramRole
+from stepwell.ir.loop.core import (
+    KNOWN,
+    Buffer,
+    Call,
+    Check,
+    Kernel,
+    Program,
+    ProgramBuffer,
+    ProgramRole,
+    statements,
+)
 from stepwell.ir.size import symbol
 from stepwell.ir.span import Span
 from stepwell.lowering.kernel_nest import lower_kernel
@@ -43,6 +55,8 @@ class _ProgramLowering:
         self.taken: set[str] = set()
         self.kernels: list[Kernel] = []
         self.calls: list[Call] = []
+        self.preparations: list[Call] = []
+        self.known: set[str] = set()  # buffers whose elements are known before any run
         self.copies: dict[str, str] = {}  # output → its buffer, where it is copied from a value
 
     def run(self) -> Program:
@@ -65,6 +79,8 @@ class _ProgramLowering:
             self.graph.constraints,
             tuple(self.calls),
             tuple(self.kernels),
+            None,
+            tuple(self.preparations),
         )
 
     def _add(
@@ -80,6 +96,8 @@ class _ProgramLowering:
         self.names.setdefault(value, name)
         buffer = Buffer(name, value.type.dtype, value.type.shape)
         self.buffers.append(ProgramBuffer(buffer, role, data, None, initializer))
+        if role in KNOWN:
+            self.known.add(name)
         return name
 
     def _outputs(self) -> None:
@@ -101,29 +119,45 @@ class _ProgramLowering:
         region = peel_reshapes(region)
         for value, data in constants:
             self._add(value, value.name, "constant", data)
+        operands = [self.names[v] for v in (*op.operands, *(value for value, _ in constants))]
+        kernel = self._kernel(
+            region, op.attributes["name"], op.attributes["family"], op.span, operands
+        )
+        apart = not any(value in self.names for value in op.results)
+        once = apart and self.known.issuperset(operands) and _can_run_before(kernel)
         for value in op.results:
             if value not in self.names:
-                self._add(value, value.name, "temporary")
-        operands = (*op.operands, *(value for value, _ in constants))
-        self._call(region, op.attributes["name"], op.attributes["family"], op.span,
-                   [self.names[value] for value in (*operands, *op.results)])  # fmt: skip
+                self._add(value, value.name, "prepared" if once else "temporary")
+        calls = self.preparations if once else self.calls
+        calls.append(_call(kernel, [*operands, *(self.names[value] for value in op.results)]))
 
-    def _call(
-        self, region: Graph, name: str, family: str, span: Span | None, arguments: list[str]
-    ) -> None:
+    def _kernel(
+        self, region: Graph, name: str, family: str, span: Span | None, operands: Sequence[str]
+    ) -> Kernel:
         taken = {kernel.name for kernel in self.kernels}
-        kernel = lower_kernel(region, unique(name, taken), family, self.graph.sizes, span)
+        inputs = zip(region.inputs, operands, strict=True)
+        known = {value for value, operand in inputs if operand in self.known}
+        name = unique(name, taken)
+        kernel = lower_kernel(region, name, family, self.graph.sizes, span, known)
         self.kernels.append(kernel)
-        sizes = tuple(symbol(size) for size in kernel.sizes)
-        self.calls.append(Call(kernel.name, sizes, tuple(arguments), None, span))
+        return kernel
 
     def _copy(self, name: str, value: Value) -> None:
         """A kernel that copies an input, a parameter or a result given twice to an output."""
         x = Value("x", value.type)
         region = Graph("copy", (), (x,), (), (), (), (("y", x),))
-        self._call(
-            region, f"copy_{name}", "pointwise", None, [self.names[value], self.copies[name]]
-        )
+        kernel = self._kernel(region, f"copy_{name}", "pointwise", None, [self.names[value]])
+        self.calls.append(_call(kernel, [self.names[value], self.copies[name]]))
+
+
+def _call(kernel: Kernel, arguments: Sequence[str]) -> Call:
+    sizes = tuple(symbol(size) for size in kernel.sizes)
+    return Call(kernel.name, sizes, tuple(arguments), None, kernel.span)
+
+
+def _can_run_before(kernel: Kernel) -> bool:
+    """Whether no size and no failing check keeps the kernel from running before any input is."""
+    return not kernel.sizes and not any(isinstance(s, Check) for s in statements(kernel.body))
 
 
 def unique(name: str, taken: set[str]) -> str:

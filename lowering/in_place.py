@@ -20,7 +20,7 @@ Loops = tuple[tuple[str, Dim], ...]  # index and extent of each loop around, out
 
 def can_reuse(kernel: Kernel, source: str, target: str) -> bool:
     """Whether the parameter `target` (out) may lie where `source` (in) lies."""
-    written = [p for p in kernel.parameters if p.role != "in"]
+    written = [p for p in kernel.parameters if p.is_written]
     if len(written) != 1 or written[0].buffer.name != target:
         return False
     stored: tuple[tuple[Expr, ...], Loops] | None = None

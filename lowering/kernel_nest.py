@@ -14,7 +14,7 @@ body is a formula, and everything follows from composing formulas.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -57,12 +57,21 @@ from stepwell.lowering.survey import Survey, always
 
 
 def lower_kernel(
-    region: Graph, name: str, family: str, sizes: Sequence[str], span: Span | None
+    region: Graph,
+    name: str,
+    family: str,
+    sizes: Sequence[str],
+    span: Span | None,
+    known: Collection[Value] = (),
 ) -> Kernel:
-    """The naive nest of a kernel's region; `sizes` orders the size arguments."""
+    """The naive nest of a kernel's region; `sizes` orders the size arguments, `known` are the
+    inputs whose elements are known before any run."""
     nest = _Nest(region)
     body = nest.run()
-    buffers = [KernelParameter(_buffer(value), "in") for value in region.inputs]
+    buffers = [
+        KernelParameter(_buffer(value), "const" if value in known else "in")
+        for value in region.inputs
+    ]
     buffers += [
         KernelParameter(Buffer(nest.outputs[i], value.type.dtype, value.type.shape), "out")
         for i, (_, value) in enumerate(region.results)

@@ -1,7 +1,7 @@
 """Every pass there is, registered by name: import this to be able to run them.
 
 Graph to graph: canonicalize, fold, cse, dce, decompose, fuse. Loops to loops: share_kernels,
-schedule, plan_memory, and the single transformations that strategies are made of.
+schedule, prepare, plan_memory, and the single transformations that strategies are made of.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from stepwell.lowering.decompose import Decompose
 from stepwell.lowering.fold import Fold
 from stepwell.lowering.fuse import Fuse
 from stepwell.lowering.plan_memory import PlanMemory
+from stepwell.lowering.prepare import Prepare
 from stepwell.lowering.schedule import Schedule
 from stepwell.lowering.share_kernels import ShareKernels
 from stepwell.lowering.transforms.passes import TRANSFORMS
 
 GRAPH_PASSES = (Canonicalize, Fold, Cse, Dce, Decompose, Fuse)
-LOOP_PASSES = (ShareKernels, Schedule, PlanMemory, *TRANSFORMS)
+LOOP_PASSES = (ShareKernels, Schedule, Prepare, PlanMemory, *TRANSFORMS)
 
 for _cls in (*GRAPH_PASSES, *LOOP_PASSES):
     register_pass(_cls)

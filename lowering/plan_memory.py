@@ -1,6 +1,7 @@
 """The memory plan: where each temporary and each call's scratch lies in the one workspace.
 
-In: a program. Out: the same with offsets, and the bytes of workspace that a run needs.
+In: a program. Out: the same with offsets, and the bytes of workspace that a run needs. Preparations
+have a workspace of their own, for scratch and for what only other preparations read.
 
     a: temporary, 256 N bytes, live in calls 0..1          a at 0
     b: temporary, 128 N bytes, live in calls 1..2    →     b at 256 N
@@ -23,6 +24,7 @@ from stepwell.ir.loop.core import (
     Call,
     Kernel,
     Program,
+    ProgramBuffer,
     aligned,
     scratch_bytes,
 )
@@ -43,20 +45,56 @@ class PlanMemory:
     reuse: bool = True
 
     def run(self, program: Program) -> Program:
-        blocks, homes, scratch = _blocks(program, self.reuse)
-        packings = [_by_unit(blocks), _by_slot(blocks)] if self.reuse else [_in_a_row(blocks)]
-        offsets, workspace = min(packings, key=lambda packing: nominal(packing[1]))
+        run = self._plan(_Run.of(program))
+        before = self._plan(_Run.before(program))
+        offsets = run.offsets | before.offsets
         buffers = tuple(
-            replace(item, offset=offsets[homes[item.buffer.name]])
-            if item.buffer.name in homes
-            else item
+            replace(item, offset=offsets[item.buffer.name]) if item.buffer.name in offsets else item
             for item in program.buffers
         )
+        program = replace(program, buffers=buffers, calls=run.calls, workspace=run.workspace)
+        if not program.preparations:
+            return program
+        return replace(program, preparations=before.calls, preparation_workspace=before.workspace)
+
+    def _plan(self, run: _Run) -> _Plan:
+        blocks, homes, scratch = _blocks(run, self.reuse)
+        packings = [_by_unit(blocks), _by_slot(blocks)] if self.reuse else [_in_a_row(blocks)]
+        offsets, workspace = min(packings, key=lambda packing: nominal(packing[1]))
         calls = tuple(
             replace(call, scratch=offsets[scratch[i]] if i in scratch else 0)
-            for i, call in enumerate(program.calls)
+            for i, call in enumerate(run.calls)
         )
-        return replace(program, buffers=buffers, calls=calls, workspace=workspace)
+        return _Plan({name: offsets[home] for name, home in homes.items()}, calls, workspace)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Calls in order, and the buffers for which they need room."""
+
+    program: Program
+    calls: tuple[Call, ...]
+    buffers: tuple[ProgramBuffer, ...]
+
+    @staticmethod
+    def of(program: Program) -> _Run:
+        return _Run(program, program.calls, program.with_role("temporary"))
+
+    @staticmethod
+    def before(program: Program) -> _Run:
+        """The preparations, and the prepared buffers that no call reads."""
+        held = program.held
+        inner = tuple(item for item in program.with_role("prepared") if item not in held)
+        return _Run(program, program.preparations, inner)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Where each buffer lies, the calls with their scratch, and the bytes of all."""
+
+    offsets: dict[str, Dim]
+    calls: tuple[Call, ...]
+    workspace: Dim
 
 
 @dataclass(frozen=True)
@@ -78,8 +116,8 @@ class MemoryReport:
 
 def memory_report(program: Program) -> MemoryReport:
     """How well a planned program uses its workspace."""
-    blocks, _, _ = _blocks(program, reuse=True)
-    apart, _, _ = _blocks(program, reuse=False)
+    blocks, _, _ = _blocks(_Run.of(program), reuse=True)
+    apart, _, _ = _blocks(_Run.of(program), reuse=False)
     peak: Dim = 0
     for i in range(len(program.calls)):
         live = sum((b.bytes for b in blocks if b.first <= i <= b.last), start=0)
@@ -107,17 +145,16 @@ class _Block:
 _Packing = tuple[list[Dim], Dim]  # an offset for each block, and the bytes of all
 
 
-def _blocks(program: Program, reuse: bool) -> tuple[list[_Block], dict[str, int], dict[int, int]]:
-    """The blocks; which one each temporary lies in; which one is each call's scratch."""
+def _blocks(run: _Run, reuse: bool) -> tuple[list[_Block], dict[str, int], dict[int, int]]:
+    """The blocks; which one each buffer lies in; which one is each call's scratch."""
+    program = run.program
     kernels = {kernel.name: kernel for kernel in program.kernels}
-    bytes = {
-        item.buffer.name: aligned(item.buffer.bytes) for item in program.with_role("temporary")
-    }
+    bytes = {item.buffer.name: aligned(item.buffer.bytes) for item in run.buffers}
     blocks: list[_Block] = []
     homes: dict[str, int] = {}
     scratch: dict[int, int] = {}
-    last_use = {name: i for i, call in enumerate(program.calls) for name in call.arguments}
-    for i, call in enumerate(program.calls):
+    last_use = {name: i for i, call in enumerate(run.calls) for name in call.arguments}
+    for i, call in enumerate(run.calls):
         kernel = kernels[call.kernel]
         for name in dict.fromkeys(call.arguments):
             if name in bytes and name not in homes:

@@ -33,5 +33,8 @@ class ShareKernels:
             names[kernel.name] = first[form]
         if len(kept) == len(program.kernels):
             return program
-        calls = tuple(replace(call, kernel=names[call.kernel]) for call in program.calls)
-        return replace(program, kernels=tuple(kept), calls=calls)
+        calls, preparations = (
+            tuple(replace(call, kernel=names[call.kernel]) for call in calls)
+            for calls in (program.calls, program.preparations)
+        )
+        return replace(program, kernels=tuple(kept), calls=calls, preparations=preparations)

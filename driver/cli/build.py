@@ -18,7 +18,7 @@ from stepwell.cli.arguments import (
 )
 from stepwell.compilation import Compilation
 from stepwell.debug import Trace
-from stepwell.parameters import parameters_of
+from stepwell.parameters import hold
 from stepwell.programs import model_names
 from stepwell.source import Source, read_source
 from stepwell.weights import Weights, read_weights
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from stepwell.codegen.description import describe
+    from stepwell.codegen.jit import NativeProgram
     from stepwell.codegen.objects import build
 
     output = Path(args.output)
@@ -66,8 +67,11 @@ def run(args: argparse.Namespace) -> int:
     target = compilations[0].target
     given = read_weights(args.weights)
     weights = {
-        program.name: parameters_of(
-            describe(program, target), _own(given, program, programs), args.seed
+        program.name: hold(
+            describe(program, target),
+            NativeProgram.preparing(program),
+            _own(given, program, programs),
+            args.seed,
         ).block
         for program in programs
         if program.with_role("parameter")

@@ -51,6 +51,10 @@ def _text(description: Mapping[str, Any]) -> str:
         for spec in signature.parameters
     ]
     lines += [
+        f"  prepared   {item['name']}: {_type(item)}, at byte {item['offset']}"
+        for item in description["prepared"]
+    ]
+    lines += [
         f"  weights    {description['weights_size']} bytes",
         f"  workspace  {parse_dim(description['workspace'])} bytes",
         f"  target     {target['name']}: {target['cpu']}, {target['triple']}",
@@ -62,7 +66,11 @@ def _text(description: Mapping[str, Any]) -> str:
 
 def _at(description: Mapping[str, Any], path: str) -> str:
     (offset,) = [p["offset"] for p in description["parameters"] if p["name"] == path]
-    return f"at byte {offset}"
+    return "packed" if offset is None else f"at byte {offset}"
+
+
+def _type(item: Mapping[str, Any]) -> str:
+    return f"{item['dtype']}[{', '.join(map(str, item['shape']))}]"
 
 
 def _print_weights(path: str, as_json: bool) -> None:

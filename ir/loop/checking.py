@@ -43,7 +43,7 @@ def _array(buffer: Buffer, sizes: Mapping[str, int], random: np.random.Generator
 def work(program: Program, sizes: Mapping[str, int]) -> int:
     """About how many statements a run takes."""
     total = 0
-    for call in program.calls:
+    for call in (*program.preparations, *program.calls):
         kernel = program.kernel(call.kernel)
         values = [size.evaluate(dim, sizes) for dim in call.sizes]
         total += _block_work(kernel.body, dict(zip(kernel.sizes, values, strict=True)))
@@ -84,7 +84,7 @@ def interpret_kernel(kernel: Kernel, inputs: Inputs) -> dict[str, Array]:
     sizes = {name: int(inputs[f"size {name}"]) for name in kernel.sizes}
     arrays = {p.buffer.name: inputs[p.buffer.name].copy() for p in kernel.parameters}
     run_kernel(kernel, sizes, arrays)
-    return {p.buffer.name: arrays[p.buffer.name] for p in kernel.parameters if p.role != "in"}
+    return {p.buffer.name: arrays[p.buffer.name] for p in kernel.parameters if p.is_written}
 
 
 PROGRAMS = Kind("program", (Program,), format_loops, parse_loops, verify_loops, sample, interpret)

@@ -1,6 +1,7 @@
 """The loop IR's algebra: a program calls kernels; a kernel is a loop nest over buffers.
 
-    program   ::= Program(name, sizes, buffers, constraints, calls, kernels, workspace)
+    program   ::= Program(name, sizes, buffers, constraints, calls, kernels, workspace,
+                          preparations, preparation_workspace)
     call      ::= Call(kernel, sizes, arguments, scratch)
     kernel    ::= Kernel(name, sizes, parameters, body, …)
     block     ::= statement*
@@ -53,8 +54,10 @@ from stepwell.ir.types import TensorType
 
 LoopKind = Literal["serial", "parallel", "unrolled", "vector"]
 Space = Literal["memory", "scratch", "register"]
-Role = Literal["in", "out", "inout"]
-ProgramRole = Literal["input", "parameter", "output", "constant", "temporary"]
+Role = Literal["in", "const", "out", "inout"]
+ProgramRole = Literal["input", "parameter", "output", "constant", "prepared", "temporary"]
+
+KNOWN = ("parameter", "constant", "prepared")  # the roles of what is known before any run
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,15 @@ Block = tuple[Statement, ...]
 
 @dataclass(frozen=True)
 class KernelParameter:
+    """`const` is `in` whose elements are known before any run: a program's parameter, constant or
+    prepared buffer in every call."""
+
     buffer: Buffer
     role: Role
+
+    @property
+    def is_written(self) -> bool:
+        return self.role in ("out", "inout")
 
 
 @dataclass(frozen=True)
@@ -161,7 +171,11 @@ class Call:
 @dataclass(frozen=True)
 class ProgramBuffer:
     """A buffer of the program. `role`: input, parameter (a weight), output, constant (with data),
-    or temporary (in the workspace at `offset`; None before planning)."""
+    prepared (written by preparations only), or temporary (in the workspace).
+
+    `offset` is where a temporary lies in the workspace, and where a prepared buffer that no call
+    reads lies in the preparations' workspace; None before planning.
+    """
 
     buffer: Buffer
     role: ProgramRole
@@ -172,7 +186,10 @@ class ProgramBuffer:
 
 @dataclass(frozen=True)
 class Program:
-    """A whole model: its calls run in order. `workspace` is in bytes; None before planning."""
+    """A whole model: its calls run in order, its preparations once before the first run.
+
+    The workspaces are in bytes; None before planning.
+    """
 
     name: str
     sizes: tuple[str, ...]
@@ -181,6 +198,8 @@ class Program:
     calls: tuple[Call, ...]
     kernels: tuple[Kernel, ...]
     workspace: Dim | None = None
+    preparations: tuple[Call, ...] = ()
+    preparation_workspace: Dim | None = None
 
     def buffer(self, name: str) -> ProgramBuffer:
         """The buffer called `name`. KeyError where there is none."""
@@ -198,6 +217,16 @@ class Program:
             if kernel.name == name:
                 return kernel
         raise KeyError(name)
+
+    @property
+    def held(self) -> tuple[ProgramBuffer, ...]:
+        """The parameters and prepared buffers that a run reads: what its weights are made of."""
+        read = {name for call in self.calls for name in call.arguments}
+        return tuple(
+            item
+            for item in self.buffers
+            if item.role in ("parameter", "prepared") and item.buffer.name in read
+        )
 
 
 ALIGNMENT = 64  # bytes: of the workspace, of every buffer in it, and of weights

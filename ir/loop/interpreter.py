@@ -30,7 +30,7 @@ from stepwell.ir.loop.core import (
 from stepwell.ir.loop.printer import statement_line
 from stepwell.ir.loop.python_source import Site, to_python
 from stepwell.ir.loop.sizes import bind_sizes
-from stepwell.ir.size import evaluate
+from stepwell.ir.size import Dim, evaluate
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -60,7 +60,7 @@ def run_kernel(
         _compiled(kernel)(dict(sizes), flat, scratch)
     for parameter in kernel.parameters:
         name = parameter.buffer.name
-        if parameter.role != "in" and not np.shares_memory(flat[name], memory[name]):
+        if parameter.is_written and not np.shares_memory(flat[name], memory[name]):
             memory[name][...] = flat[name].reshape(memory[name].shape)
 
 
@@ -126,16 +126,24 @@ def interpret_program(
     """
     given = {**inputs, **parameters}
     values = bind_sizes(program, given, sizes or {})
-    workspace = _workspace(program, values)
-    arrays = {item.buffer.name: _array(item, given, workspace, values) for item in program.buffers}
+    workspace, preparing = (
+        _workspace(bytes, values) for bytes in (program.workspace, program.preparation_workspace)
+    )
+    arrays = {
+        item.buffer.name: _array(
+            item, given, preparing if item.role == "prepared" else workspace, values
+        )
+        for item in program.buffers
+    }
+    for call in program.preparations:
+        _run_call(program, call, values, arrays, preparing)
     for call in program.calls:
         _run_call(program, call, values, arrays, workspace)
     return {item.buffer.name: arrays[item.buffer.name] for item in program.with_role("output")}
 
 
-def _workspace(program: Program, sizes: Mapping[str, int]) -> Array:
-    size = 0 if program.workspace is None else evaluate(program.workspace, sizes)
-    return np.full(size, FILL, np.uint8)
+def _workspace(bytes: Dim | None, sizes: Mapping[str, int]) -> Array:
+    return np.full(0 if bytes is None else evaluate(bytes, sizes), FILL, np.uint8)
 
 
 def _array(

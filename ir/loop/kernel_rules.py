@@ -104,7 +104,7 @@ class _KernelVerifier:
             if buffer.space != "memory":
                 self.fail(f"`{buffer.name}` is a parameter, so it is in memory")
         self.only([self.kernel.flops], sizes, "flops")
-        names = (p.buffer.name for p in self.kernel.parameters if p.role == "in")
+        names = (p.buffer.name for p in self.kernel.parameters if not p.is_written)
         self.read_only = frozenset(names)
 
     def only(

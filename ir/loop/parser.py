@@ -94,17 +94,26 @@ class _Reader:
     def program(self, node: syntax.ProgramNode, kernels: tuple[Kernel, ...]) -> Program:
         sizes = tuple(name.text for name in node.sizes)
         scope = Scope().with_names(sizes)
-        if len(node.workspaces) > 1:
-            self.resolver.fail(node.workspaces[1].at, "SW0901", "a program has one workspace")
+        workspace, preparing = (self.workspace(node, scope, kind) for kind in (False, True))
         return Program(
             node.name.text,
             sizes,
             tuple(self.declaration(item, scope) for item in node.declarations),
             tuple(self.constraint(item, scope) for item in node.constraints),
-            tuple(self.call(item, scope) for item in node.calls),
+            tuple(self.call(item, scope) for item in node.calls if not item.preparing),
             kernels,
-            self.resolver.dim(node.workspaces[0], scope) if node.workspaces else None,
+            workspace,
+            tuple(self.call(item, scope) for item in node.calls if item.preparing),
+            preparing,
         )
+
+    def workspace(self, node: syntax.ProgramNode, scope: Scope, preparing: bool) -> Dim | None:
+        """The bytes of the calls' workspace, or of the preparations'."""
+        found = [item.bytes for item in node.workspaces if item.preparing == preparing]
+        if len(found) > 1:
+            message = f"a program has one workspace{' to prepare in' if preparing else ''}"
+            self.resolver.fail(found[1].at, "SW0901", message)
+        return self.resolver.dim(found[0], scope) if found else None
 
     def declaration(self, node: syntax.DeclarationNode, scope: Scope) -> ProgramBuffer:
         buffer = self.buffer(node.name, node.type, "memory", scope)

@@ -54,8 +54,18 @@ INDENT = "  "
 KEYWORDS = frozenset(
     (
         *("for", "if", "let", "alloc", "check", "ops", "flops", "at"),
-        *("parallel", "unrolled", "vector", "require", "divisible", "workspace", "call"),
-        *("input", "parameter", "output", "constant", "temporary"),
+        *(
+            "parallel",
+            "unrolled",
+            "vector",
+            "require",
+            "divisible",
+            "workspace",
+            "call",
+            "prepare",
+            "prepare_workspace",
+        ),
+        *("input", "parameter", "output", "constant", "prepared", "temporary"),
     )
 )
 _SHORT = 16  # elements: a longer constant is written as base64
@@ -95,9 +105,9 @@ def signature_line(kernel: Kernel) -> str:
     return _Printer(None).kernel_head(kernel)
 
 
-def call_line(call: Call) -> str:
-    """The line of a call, without its span."""
-    return _Printer(None).call(call)
+def call_line(call: Call, word: str = "call") -> str:
+    """The line of a call, or of a preparation (`prepare`), without its span."""
+    return _Printer(None).call(call, word)
 
 
 def buffer_line(item: ProgramBuffer) -> str:
@@ -111,7 +121,8 @@ def _kernel_spans(kernel: Kernel) -> Iterator[Span]:
 
 
 def _program_spans(program: Program) -> Iterator[Span]:
-    spans = [*(c.span for c in program.constraints), *(call.span for call in program.calls)]
+    calls = (*program.preparations, *program.calls)
+    spans = [*(c.span for c in program.constraints), *(call.span for call in calls)]
     yield from (span for span in spans if span is not None)
     for kernel in program.kernels:
         yield from _kernel_spans(kernel)
@@ -136,8 +147,11 @@ class _Printer:
         lines += [INDENT + self.constraint(item) for item in program.constraints]
         if program.workspace is not None:
             lines.append(f"{INDENT}workspace {format_dim(program.workspace)}")
-        if len(lines) > 1 and program.calls:
+        if program.preparation_workspace is not None:
+            lines.append(f"{INDENT}prepare_workspace {format_dim(program.preparation_workspace)}")
+        if len(lines) > 1 and (program.calls or program.preparations):
             lines.append("")
+        lines += [INDENT + self.call(call, "prepare") for call in program.preparations]
         lines += [INDENT + self.call(call) for call in program.calls]
         return [*lines, "}"]
 
@@ -146,9 +160,9 @@ class _Printer:
         condition = f"{format_dim(item.left)} {relation} {format_dim(item.right)}"
         return self.at(f"require {condition}, {format_string(item.message)}", item.span)
 
-    def call(self, call: Call) -> str:
+    def call(self, call: Call, word: str = "call") -> str:
         arguments = ", ".join(map(format_name, call.arguments))
-        text = f"call {format_name(call.kernel)}{_dims(call.sizes)}({arguments})"
+        text = f"{word} {format_name(call.kernel)}{_dims(call.sizes)}({arguments})"
         if call.scratch is not None:
             text += f" scratch {format_dim(call.scratch)}"
         return self.at(text, call.span)

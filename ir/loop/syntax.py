@@ -6,11 +6,12 @@ In: Lark's rules. Out: small records with places, which `stepwell.ir.loop.parser
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from lark.tree import Meta
 from lark.visitors import v_args
 
+from stepwell.ir.loop.core import ProgramRole
 from stepwell.ir.syntax import (
     ExpressionBuilder,
     ExprNode,
@@ -98,7 +99,7 @@ class KernelNode:
 
 @dataclass(frozen=True)
 class DeclarationNode:
-    role: Literal["input", "parameter", "output", "constant", "temporary"]
+    role: ProgramRole
     name: Name
     type: TypeNode
     value: ValueNode | None
@@ -117,6 +118,7 @@ class ConstraintNode:
 @dataclass(frozen=True)
 class WorkspaceNode:
     bytes: ExprNode
+    preparing: bool
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ class CallNode:
     arguments: tuple[Name, ...]
     scratch: ExprNode | None
     span: SpanNode | None
+    preparing: bool
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ class ProgramNode:
     sizes: tuple[Name, ...]
     declarations: tuple[DeclarationNode, ...]
     constraints: tuple[ConstraintNode, ...]
-    workspaces: tuple[ExprNode, ...]
+    workspaces: tuple[WorkspaceNode, ...]
     calls: tuple[CallNode, ...]
 
 
@@ -159,9 +162,8 @@ class LoopBuilder(ExpressionBuilder):
         def of(kind: type) -> tuple[Any, ...]:
             return tuple(item for item in items if isinstance(item, kind))
 
-        workspaces = tuple(item.bytes for item in of(WorkspaceNode))
-        declarations, constraints, calls = of(DeclarationNode), of(ConstraintNode), of(CallNode)
-        return ProgramNode(name_of(name), sizes or (), declarations, constraints, workspaces, calls)
+        kinds = (DeclarationNode, ConstraintNode, WorkspaceNode, CallNode)
+        return ProgramNode(name_of(name), sizes or (), *(of(kind) for kind in kinds))
 
     def declaration(self, meta: Meta, children: list[Any]) -> DeclarationNode:
         role, name, type, value, offset = children
@@ -172,11 +174,16 @@ class LoopBuilder(ExpressionBuilder):
         return ConstraintNode(left, str(relation), right, unquote(message), span)
 
     def workspace(self, meta: Meta, children: list[Any]) -> WorkspaceNode:
-        return WorkspaceNode(children[0])
+        return WorkspaceNode(children[0], False)
+
+    def prepare_workspace(self, meta: Meta, children: list[Any]) -> WorkspaceNode:
+        return WorkspaceNode(children[0], True)
 
     def call_kernel(self, meta: Meta, children: list[Any]) -> CallNode:
-        kernel, sizes, arguments, scratch, span = children
-        return CallNode(name_of(kernel), sizes or (), arguments or (), scratch, span)
+        return _call(children, False)
+
+    def prepare_kernel(self, meta: Meta, children: list[Any]) -> CallNode:
+        return _call(children, True)
 
     def kernel(self, meta: Meta, children: list[Any]) -> KernelNode:
         name, sizes, parameters, family, span, ops, flops, body = children
@@ -242,3 +249,8 @@ class LoopBuilder(ExpressionBuilder):
     def flops(self, meta: Meta, children: list[Any]) -> ExprNode:
         node: ExprNode = children[0]
         return node
+
+
+def _call(children: list[Any], preparing: bool) -> CallNode:
+    kernel, sizes, arguments, scratch, span = children
+    return CallNode(name_of(kernel), sizes or (), arguments or (), scratch, span, preparing)

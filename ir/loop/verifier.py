@@ -11,16 +11,19 @@ In: a program or a kernel. Out: nothing, or a `VerifyError` that shows the line 
 Kernels' rules are in `kernel_rules`. A program's: names once; sizes known; each call fits its
 kernel in number, dtype and elements; nothing is read before it is written; nothing that is written
 has a second name in the call, and only temporaries, outputs and `inout` arguments are written.
+Preparations read parameters, constants and what was prepared, and write what is prepared; `const`
+arguments are of these kinds, and no call writes them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NoReturn
 
 from stepwell.ir.diagnostics import VerifyError
-from stepwell.ir.loop.core import Call, Kernel, Program, ProgramBuffer, scratch_bytes
+from stepwell.ir.loop.core import KNOWN, Call, Kernel, Program, ProgramBuffer, scratch_bytes
 from stepwell.ir.loop.kernel_rules import verify_kernel
 from stepwell.ir.loop.printer import buffer_line, call_line
 from stepwell.ir.size import Dim, evaluate, is_opaque, product, substitute, symbols
@@ -54,7 +57,10 @@ class _ProgramVerifier:
         where = f"program `{self.program.name}`: {message}"
         match at:
             case Call():
-                raise VerifyError(where, call_line(at), at.span)
+                word = (
+                    "prepare" if any(at is call for call in self.program.preparations) else "call"
+                )
+                raise VerifyError(where, call_line(at, word), at.span)
             case ProgramBuffer():
                 raise VerifyError(where, buffer_line(at))
             case None:
@@ -67,6 +73,8 @@ class _ProgramVerifier:
         self.once((kernel.name for kernel in program.kernels), "kernel")
         if program.workspace is not None:
             self.known([program.workspace], "the workspace")
+        if not isinstance(program.preparation_workspace, int | None):
+            self.fail("the workspace to prepare in is a number of bytes")
         for item in program.buffers:
             self.declaration(item)
         for constraint in program.constraints:
@@ -100,21 +108,34 @@ class _ProgramVerifier:
             if not same:
                 given = f"{item.data.dtype}{list(item.data.shape)}"
                 self.fail(f"the data is {given}", item)
+        if item.role == "prepared" and not all(isinstance(dim, int) for dim in buffer.shape):
+            self.fail("what is prepared has a shape of numbers", item)
+        self.place(item)
+
+    @cached_property
+    def held(self) -> frozenset[str]:
+        return frozenset(item.buffer.name for item in self.program.held)
+
+    def place(self, item: ProgramBuffer) -> None:
+        """Temporaries lie in the workspace; prepared buffers that no call reads in the other."""
+        program = self.program
+        preparing = item.role == "prepared" and item.buffer.name not in self.held
+        workspace = program.preparation_workspace if preparing else program.workspace
         if item.offset is not None:
             self.known([item.offset], "the offset", item)
-            if item.role != "temporary":
+            if item.role != "temporary" and not preparing:
                 self.fail("only temporaries lie in the workspace", item)
-            if self.program.workspace is None:
+            if workspace is None:
                 self.fail("there is an offset, but no workspace", item)
-            self.inside(item.offset, buffer.bytes, "the buffer", item)
-        elif item.role == "temporary" and self.program.workspace is not None:
+            self.inside(workspace, item.offset, item.buffer.bytes, "the buffer", item)
+        elif workspace is not None and (preparing or item.role == "temporary"):
             self.fail("there is a workspace, but no offset", item)
 
-    def inside(self, offset: Dim, size: Dim, what: str, at: Call | ProgramBuffer) -> None:
-        """Whether a part of the workspace lies in it: tried on many sizes, for a proof would need
+    def inside(
+        self, workspace: Dim, offset: Dim, size: Dim, what: str, at: Call | ProgramBuffer
+    ) -> None:
+        """Whether a part of a workspace lies in it: tried on many sizes, for a proof would need
         reasoning about max and rounding that dims do not have."""
-        workspace = self.program.workspace
-        assert workspace is not None, "offsets need a workspace"
         for sizes in self._trials():
             try:
                 start, length, room = (evaluate(dim, sizes) for dim in (offset, size, workspace))
@@ -138,20 +159,55 @@ class _ProgramVerifier:
     # ------------------------------------------------------------------ calls
 
     def calls(self) -> None:
-        roles = {item.buffer.name: item.role for item in self.program.buffers}
-        defined = {
-            name for name, role in roles.items() if role in ("input", "parameter", "constant")
-        }
-        kernels = {kernel.name: kernel for kernel in self.program.kernels}
-        for call in self.program.calls:
-            if call.kernel not in kernels:
-                self.fail(f"there is no kernel `{call.kernel}`", call)
-            self.call(call, kernels[call.kernel], defined)
+        program = self.program
+        roles = {item.buffer.name: item.role for item in program.buffers}
+        defined = {name for name, role in roles.items() if role in ("parameter", "constant")}
+        for call in program.preparations:
+            self.call(call, defined, program.preparation_workspace)
+            self.preparation(call)
+        self.all_prepared(defined)
+        defined |= {name for name, role in roles.items() if role == "input"}
+        for call in program.calls:
+            self.call(call, defined, program.workspace)
+        self.never_written()
         for item in self.program.with_role("output"):
             if item.buffer.name not in defined:
                 self.fail("this output is never written", item)
 
-    def call(self, call: Call, kernel: Kernel, defined: set[str]) -> None:
+    def preparation(self, call: Call) -> None:
+        """It writes prepared buffers, and takes the same time for all inputs: none at all."""
+        if not all(isinstance(size, int) for size in call.sizes):
+            self.fail("a preparation's sizes are numbers", call)
+        kernel = self.program.kernel(call.kernel)
+        for parameter, name in zip(kernel.parameters, call.arguments, strict=True):
+            role = self.buffer(name, call).role
+            if parameter.is_written and role != "prepared":
+                self.fail(f"`{name}` is {_a(role)}: a preparation does not write it", call)
+
+    def all_prepared(self, defined: set[str]) -> None:
+        for item in self.program.with_role("prepared"):
+            if item.buffer.name not in defined:
+                self.fail("this is never prepared", item)
+
+    def never_written(self) -> None:
+        """What is known before any run is not written by one."""
+        program = self.program
+        known = {name for call in program.preparations for name in call.arguments}
+        for call in program.calls:
+            parameters = program.kernel(call.kernel).parameters
+            roles = zip(parameters, call.arguments, strict=True)
+            known |= {name for parameter, name in roles if parameter.role == "const"}
+        for call in program.calls:
+            parameters = program.kernel(call.kernel).parameters
+            for parameter, name in zip(parameters, call.arguments, strict=True):
+                if parameter.is_written and name in known:
+                    self.fail(f"`{name}` is known before any run: it is not written", call)
+
+    def call(self, call: Call, defined: set[str], workspace: Dim | None) -> None:
+        try:
+            kernel = self.program.kernel(call.kernel)
+        except KeyError:
+            self.fail(f"there is no kernel `{call.kernel}`", call)
         self.counts(call, kernel)
         self.known(call.sizes, "a size", call)
         sizes = dict(zip(kernel.sizes, call.sizes, strict=True))
@@ -170,7 +226,9 @@ class _ProgramVerifier:
                 self.fail(f"{theirs}, `{name}` is {item.buffer.type}", call)
             if parameter.role != "out" and name not in defined:
                 self.fail(f"`{name}` is read before it is written", call)
-            if parameter.role != "in":
+            if parameter.role == "const" and item.role not in KNOWN:
+                self.fail(f"`{name}` is {_a(item.role)}: not known before a run", call)
+            if parameter.is_written:
                 written.append(name)
                 fixed = item.role == "constant" or (
                     parameter.role == "out" and item.role in ("input", "parameter")
@@ -181,7 +239,7 @@ class _ProgramVerifier:
             if call.arguments.count(name) > 1:
                 self.fail(f"`{name}` is written, so it is one argument only", call)
         defined.update(written)
-        self.scratch(call, kernel)
+        self.scratch(call, kernel, workspace)
 
     def counts(self, call: Call, kernel: Kernel) -> None:
         for what, wanted, given in (
@@ -199,15 +257,15 @@ class _ProgramVerifier:
         except KeyError:
             self.fail(f"there is no buffer `{name}`", call)
 
-    def scratch(self, call: Call, kernel: Kernel) -> None:
+    def scratch(self, call: Call, kernel: Kernel, workspace: Dim | None) -> None:
         if call.scratch is not None:
             self.known([call.scratch], "the place of the scratch", call)
-            if self.program.workspace is None:
+            if workspace is None:
                 self.fail("there is a place for scratch, but no workspace", call)
             sizes = dict(zip(kernel.sizes, call.sizes, strict=True))
             needed = substitute(scratch_bytes(kernel), sizes)
-            self.inside(call.scratch, needed, f"the scratch of `{kernel.name}`", call)
-        elif self.program.workspace is not None and scratch_bytes(kernel) != 0:
+            self.inside(workspace, call.scratch, needed, f"the scratch of `{kernel.name}`", call)
+        elif workspace is not None and scratch_bytes(kernel) != 0:
             self.fail(f"`{kernel.name}` needs scratch, and has no place in the workspace", call)
 
 

@@ -11,6 +11,8 @@ and elsewhere (*outer*). Out, with m×n a register tile:
         acc: [m, n] in registers;  for k: acc += A[i, k, :] × B[j, k, :];  epilogue from registers
     } } } } }
 
+Where B is constant it is packed whole, at the top: the pass `prepare` does that once.
+
 So a matrix product, a convolution (whose packing is im2col) and any other sum of products are one
 strategy. The blocks keep A and B in the L2 cache; see Goto and van de Geijn, "Anatomy of
 High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008, for the idea.
@@ -22,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from stepwell.ir.loop.core import Block, For, If, Kernel, LoopKind, Store, statements
-from stepwell.ir.scalar import Binary, Expr, variables
+from stepwell.ir.scalar import Binary, Expr, loads, variables
 from stepwell.ir.size import Dim, product
 from stepwell.ir.target import Target
 from stepwell.lowering.strategies.products import Product, find_product, without_outer_lets
@@ -67,12 +69,17 @@ def _tiled(kernel: Kernel, found: Product, tile: Tile) -> Kernel:
     rows = split(kernel, row, tile.rows, "guard", ("row_tile", "row"))
     columns = split(rows.kernel, column, tile.width, "guard", ("column_tile", "column"))
     kernel = _pack_a(columns.kernel, (rows.outer, rows.inner), deep, outside)
+    vectors = split(kernel, columns.inner, tile.lanes, "guard", ("vector", "lane"))
+    kernel = simplify_kernel(vectors.kernel)
+    constant = is_constant(kernel, _factor(kernel, deep, "b"))
+    if constant:
+        lanes = (columns.outer, vectors.outer, vectors.inner)
+        kernel = _pack_constant_b(kernel, lanes, deep, outside)
     row_blocks = split(kernel, rows.outer, tile.row_panels, "bound", ("row_block", "row_panel"))
     column_blocks = split(
         row_blocks.kernel, columns.outer, tile.column_panels, "bound", ("column_block", "panel")
     )
-    vectors = split(column_blocks.kernel, columns.inner, tile.lanes, "guard", ("vector", "lane"))
-    kernel = simplify_kernel(vectors.kernel)
+    kernel = simplify_kernel(column_blocks.kernel)
     nest = _Nest(
         outside,
         (row_blocks.outer, row_blocks.inner, rows.inner),
@@ -81,7 +88,8 @@ def _tiled(kernel: Kernel, found: Product, tile: Tile) -> Kernel:
     )
     (ib, i0, i1), (jb, j0, jv, jl) = nest.rows, nest.columns
     kernel = reorder(kernel, ib, (jb, ib, j0, i0, i1, jv, jl))
-    kernel = _pack_b(kernel, nest, tile)
+    if not constant:
+        kernel = _pack_b(kernel, nest, tile)
     kernel = jam(kernel, i1, "unrolled")
     kernel = jam(kernel, jv, "unrolled")
     kernel = jam(kernel, jl, "vector")
@@ -138,6 +146,27 @@ def _pack_a(kernel: Kernel, row: tuple[str, str], deep: str, outside: tuple[str,
     # Rows innermost: the panel is written in order, and its rows are read as so many streams.
     kinds: tuple[LoopKind, ...] = ("serial", "serial", "unrolled")
     return pack(kernel, a, "a_panels", loops, before, _guards(kernel, row[1]), kinds)
+
+
+def is_constant(kernel: Kernel, factor: Expr) -> bool:
+    """Whether a factor's elements are known before any run."""
+    known = {p.buffer.name for p in kernel.parameters if p.role == "const"}
+    return all(load.buffer in known for load in loads(factor))
+
+
+def _pack_constant_b(
+    kernel: Kernel, columns: tuple[str, str, str], deep: str, outside: tuple[str, ...]
+) -> Kernel:
+    """Pack B over all columns, panel by panel, each contiguous in k: before everything else."""
+    b, (panel, vector, lane) = _factor(kernel, deep, "b"), columns
+    used = [name for name in outside if name in variables(b)]
+    order = (*used, panel, deep, vector, lane)
+    loops = [(name, find_loop(kernel.body, name).extent) for name in order]
+    kinds: list[LoopKind] = ["serial"] * (len(used) + 2)
+    guards = _guards(kernel, lane)
+    return pack(
+        kernel, b, "b_panels", loops, _outermost(kernel), guards, (*kinds, "unrolled", "vector")
+    )
 
 
 def _pack_b(kernel: Kernel, nest: _Nest, tile: Tile) -> Kernel:

@@ -140,10 +140,13 @@ def test_parameters(net: sw.Model) -> None:
     own = sw.compile(NET, weights=WEIGHTS)
     assert list(own.parameters) == ["w", "b"]
     assert "w" in own.parameters
-    assert own.parameters["w"].ctypes.data % 64 == 0
+    assert np.shares_memory(own.parameters["w"], WEIGHTS["w"]), "nothing is copied"
     with pytest.raises(KeyError, match="no parameter `ww`; did you mean `w`"):
         own.parameters["ww"]
-    own.parameters["b"][:] = 0
+    with pytest.raises(ValueError, match="read-only"):
+        own.parameters["b"][:] = 0
+    own.load_parameters({**own.parameters, "b": np.zeros(3, "f")})
+    assert not own.parameters["b"].any()
     np.testing.assert_array_equal(own(X), [[6, 6, 6], [22, 22, 22]])
     np.testing.assert_array_equal(net(X), WANTED)
     assert "w: f32[4, 3]" in repr(own.parameters)
@@ -184,7 +187,7 @@ def test_looking_at_a_model(net: sw.Model) -> None:
     assert "matmul_add_relu" in str(net.kernels)
     memory = net.memory.at(N=10)
     assert 0 <= memory.planned <= memory.naive
-    assert memory.weights == 128
+    assert memory.weights >= 4 * (4 * 3 + 3)
     assert "workspace" in str(net.memory)
 
 

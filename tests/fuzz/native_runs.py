@@ -18,7 +18,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from stepwell.codegen.jit import NativeProgram
-from stepwell.codegen.objects import pack_weights
 from stepwell.ir.loop.core import Program
 from stepwell.ir.size import evaluate
 
@@ -72,7 +71,7 @@ def _run(
     bytes_needed = native.workspace_size(values)
     if bytes_needed < 0:
         raise Refused(f"the sizes {values} are refused")
-    weights = _at_the_end(_padded(pack_weights(program, dict(arrays))))
+    weights = _at_the_end(_padded(_prepared(native, program, arrays)))
     workspace = _at_the_end(_padded(np.empty(bytes_needed, np.uint8)), 0xFF)
     status = native.run(
         values,
@@ -84,6 +83,11 @@ def _run(
     if status:
         raise Refused(native.error_message(status))
     return outputs
+
+
+def _prepared(native: NativeProgram, program: Program, arrays: Mapping[str, np.ndarray]):
+    items = program.with_role("parameter")
+    return native.prepared([np.ascontiguousarray(arrays[i.buffer.name]) for i in items])
 
 
 def _padded(array: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stepwell import compile
-from stepwell.codegen.objects import pack_weights
+from stepwell.codegen.jit import NativeProgram
 from stepwell.compilation import Compilation
 from stepwell.frontend import check, elaborate
 from stepwell.ir.diagnostics import VerifyError
@@ -29,7 +29,7 @@ def test_native_code_in_a_cycle_is_collected() -> None:
     script = """
 import gc
 from stepwell import compile
-from stepwell.codegen.objects import pack_weights
+from stepwell.codegen.llvm import llvm_text
 from stepwell.compilation import Compilation
 for _ in range(4):
     model = compile("model f(x: f32[N]) -> f32[N] { x + 1.0 }", cache=False)
@@ -79,8 +79,8 @@ def test_an_index_over_itself_is_zero_at_zero() -> None:
 def test_a_parameter_without_axes() -> None:
     """Packing the weights gave a scalar an axis."""
     program = Compilation(as_source("model f(x: f32[N]) { param s: f32 = ones; x * s }")).program
-    packed = pack_weights(program, {"s": np.array(2.5, np.float32)})
-    assert packed[:4].view(np.float32)[0] == 2.5
+    weights = NativeProgram.preparing(program).prepared([np.array(2.5, np.float32)])
+    assert weights[64:68].view(np.float32)[0] == 2.5
 
 
 def test_scratch_at_a_symbolic_offset_with_a_constant() -> None:

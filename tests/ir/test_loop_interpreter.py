@@ -332,3 +332,42 @@ def test_a_size_that_no_shape_gives() -> None:
     with pytest.raises(InputError, match="the size N cannot be told from the shapes"):
         interpret_program(program, {}, {})
     assert interpret_program(program, {}, {}, {"N": 3})["y"].tolist() == [0, 1, 2]
+
+
+PREPARED = """
+program p[N] {
+  input x: f32[N, 2]
+  parameter w: f32[2]
+  prepared t: f32[2] at 8
+  prepared u: f32[2]
+  output y: f32[N, 2]
+  workspace 0
+  prepare_workspace 24
+
+  prepare turn(w, t) scratch 16
+  prepare turn(t, u) scratch 16
+  call scale[N](x, u, y)
+}
+
+kernel turn(w: f32[2] const, v: f32[2] out) pack {
+  alloc s: f32[2] scratch
+  for i in 0..2 { s[i] = w[1 - i] + 1.0 }
+  for j in 0..2 { v[j] = s[j] }
+}
+
+kernel scale[N](x: f32[N, 2] in, u: f32[2] const, y: f32[N, 2] out) pointwise {
+  for i in 0..N { for j in 0..2 { y[i, j] = x[i, j] * u[j] } }
+}
+"""
+
+
+def test_preparations_run_first_in_their_own_workspace() -> None:
+    x, w = np.float32([[1, 1], [2, 3]]), np.float32([10, 20])
+    program = parse_loops(PREPARED)
+    assert isinstance(program, Program)
+    result = interpret_program(program, {"x": x}, {"w": w})
+    assert np.array_equal(result["y"], x * np.float32([12, 22]))
+    wrong = parse_loops(PREPARED.replace("scratch 16", "scratch 8"))
+    assert isinstance(wrong, Program)
+    result = interpret_program(wrong, {"x": x}, {"w": w})
+    assert not np.array_equal(result["y"], x * np.float32([12, 22]))

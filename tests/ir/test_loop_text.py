@@ -91,7 +91,32 @@ kernel scale[N, K](x: f32[N, K] in, y: f32[N, K] out) pointwise {   @nn:1:1-2
 """
 
 
-@pytest.mark.parametrize("text", [TEXT, PROGRAM])
+PREPARED = """\
+program prepare {
+  input x: f32[4]
+  parameter w: f32[4] = ones
+  prepared t: f32[4] at 64
+  prepared w.packed: f32[4]
+  output y: f32[4]
+  workspace 64
+  prepare_workspace 192
+
+  prepare pack(w, t) scratch 128
+  prepare pack(t, w.packed) scratch 128
+  call workspace(x, w.packed, y) scratch 0
+}
+
+kernel pack(w: f32[4] const, packed: f32[4] out) pack {
+  packed[0] = w[3]
+}
+
+kernel workspace(x: f32[4] in, packed: f32[4] const, y: f32[4] out) pointwise {
+  y[0] = x[0] * packed[0]
+}
+"""
+
+
+@pytest.mark.parametrize("text", [TEXT, PROGRAM, PREPARED])
 def test_text_is_a_fixed_point(text: str) -> None:
     assert format_loops(parse_loops(text)) == text
 

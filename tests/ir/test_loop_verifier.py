@@ -327,3 +327,50 @@ kernel k[N](a: f32[N] in, b: f32[N] out) pointwise {
     verify_loops(parse_loops(text))
     with pytest.raises(VerifyError, match="at N = "):
         verify_loops(parse_loops(text.replace("64*N", "3*N")))
+
+
+PREPARED = """
+program p[N] {
+  input x: f32[4]
+  parameter w: f32[4]
+  parameter state: f32[4]
+  prepared t: f32[4] at 0
+  prepared u: f32[4]
+  output y: f32[4]
+  workspace 0
+  prepare_workspace 64
+  prepare pack(w, t)
+  prepare pack(t, u)
+  call use(x, u, y)
+  call update(x, state)
+}
+kernel pack(a: f32[4] const, b: f32[4] out) pack { b[0] = a[0] }
+kernel use(a: f32[4] in, b: f32[4] const, c: f32[4] out) pointwise { c[0] = a[0] * b[0] }
+kernel update(a: f32[4] in, b: f32[4] inout) pointwise { b[0] = b[0] + a[0] }
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message", "line"),
+    [
+        ("pack(w, t)", "pack(x, t)", "`x` is read before it is written", "prepare pack(x"),
+        ("pack(w, t)", "pack(u, t)", "`u` is read before it is written", "prepare pack(u"),
+        ("pack(w, t)", "pack(w, y)", "`y` is an output: a preparation does not", "prepare pack"),
+        ("update(x, state)", "use(x, x, y)", "`x` is an input: not known before", "call use(x, x"),
+        ("call use(x, u, y)", "call pack(w, u)", "`u` is known before any run", "call pack(w"),
+        ("update(x, state)", "update(x, w)", "`w` is known before any run", "call update(x, w"),
+        ("u: f32[4]", "u: f32[4] at 0", "only temporaries lie in the workspace", "prepared u"),
+        ("t: f32[4] at 0", "t: f32[4]", "there is a workspace, but no offset", "prepared t"),
+        ("t: f32[4] at 0", "t: f32[4] at 64", "ends at byte 80 of 64 bytes", "prepared t"),
+        ("workspace 64", "workspace 64*N", "to prepare in is a number", ""),
+        ("t: f32[4] at 0", "t: f32[N] at 0", "has a shape of numbers", "prepared t"),
+        ("prepare pack(t, u)", "", "this is never prepared", "prepared u"),
+    ],
+)
+def test_broken_preparations(old: str, new: str, message: str, line: str) -> None:
+    assert old in PREPARED
+    verify_loops(parse_loops(PREPARED))
+    with pytest.raises(VerifyError) as caught:
+        verify_loops(parse_loops(PREPARED.replace(old, new)))
+    assert message in caught.value.message
+    assert caught.value.fault.startswith(line)

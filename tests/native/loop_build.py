@@ -7,7 +7,6 @@ import textwrap
 import numpy as np
 
 from stepwell.codegen.jit import NativeProgram
-from stepwell.codegen.objects import pack_weights
 from stepwell.ir.dtypes import F32, I64
 from stepwell.ir.loop.core import (
     Block,
@@ -90,6 +89,12 @@ def workspace(size: int) -> np.ndarray:
     return memory[start : start + max(size, 0)]
 
 
+def prepared(native: NativeProgram, program: Program, arrays) -> np.ndarray:
+    """The weights that native code makes of the parameters."""
+    items = program.with_role("parameter")
+    return native.prepared([np.ascontiguousarray(arrays[i.buffer.name]) for i in items])
+
+
 def call(native: NativeProgram, program: Program, sizes: dict[str, int], arrays) -> dict:
     """Runs on arrays by name; returns the outputs by name. Fails where the status is not 0."""
     values = [sizes[name] for name in program.sizes]
@@ -100,7 +105,7 @@ def call(native: NativeProgram, program: Program, sizes: dict[str, int], arrays)
         )
         for item in program.with_role("output")
     }
-    weights = pack_weights(program, arrays)
+    weights = prepared(native, program, arrays)
     memory = workspace(native.workspace_size(values))
     status = native.run(
         values,
@@ -165,6 +170,7 @@ __all__ = [
     "mul",
     "one_kernel",
     "op",
+    "prepared",
     "register",
     "run",
     "workspace",

@@ -7,14 +7,13 @@ import subprocess
 import time
 from dataclasses import replace
 
-import ml_dtypes
 import numpy as np
 import pytest
-from loop_build import add, load, loop, mul, one_kernel, op
+from loop_build import add, load, loop, mul, one_kernel, op, prepared
 
 from stepwell.codegen import link
 from stepwell.codegen.jit import NativeProgram, library_descriptions, library_models
-from stepwell.codegen.objects import build, pack_weights
+from stepwell.codegen.objects import build
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.dtypes import BF16, BOOL, F16, F32, I32, I64, U8
 from stepwell.ir.graph.core import Constraint
@@ -38,6 +37,10 @@ def scale_program(name="scale"):
     return one_kernel(name, [x], [z], [body], [w])
 
 
+def _weights(program, arrays):
+    return prepared(NativeProgram.preparing(program), program, arrays)
+
+
 def sh(*command, cwd):
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -54,7 +57,7 @@ def weights():
 @pytest.mark.parametrize("embed", [False, True])
 def test_c_program_runs_the_object(tmp_path, weights, output, embed):
     program = scale_program()
-    packed = pack_weights(program, {"w.k": weights})
+    packed = _weights(program, {"w.k": weights})
     made = build([program], host(), tmp_path / output, {"scale": packed}, embed)
     names = {path.name for path in made}
     assert names == {output, "scale.h", "main.c"} | (set() if embed else {"scale.weights"})
@@ -87,7 +90,7 @@ def test_main_reports_mistakes(tmp_path, weights):
     assert "weights: is missing" in message("N=1", "x=x.raw", "z=z.raw")
     assert "N: is no size" in message("N=1x", "x=x.raw", "z=z.raw")
     assert "w.raw: is too short" in message("weights=w.raw", "N=1", "x=x.raw", "z=z.raw")
-    packed = pack_weights(program, {"w.k": weights})
+    packed = _weights(program, {"w.k": weights})
     packed.tofile(tmp_path / "w.raw")
     assert "x.raw: is too long" in message("weights=w.raw", "N=1", "x=x.raw", "z=z.raw")
     too_large = message("weights=w.raw", f"N={COUNT + 8}", "x=x.raw", "z=z.raw")
@@ -101,6 +104,7 @@ def test_shared_object_needs_only_libc_and_exports_only_the_interface(tmp_path, 
     assert needed <= {"libc.so.6", "linux-vdso.so.1"}
     defined = re.findall(r" [TWDBR] (\S+)", sh("nm", "-D", "libscale.so", cwd=tmp_path))
     functions = ["run", "workspace_size", "weights_size", "weights", "error_message", "description"]
+    functions += ["prepare", "prepare_workspace_size"]
     assert sorted(defined) == sorted([f"scale_{f}" for f in functions] + ["stepwell_models"])
 
 
@@ -148,17 +152,17 @@ def test_library_describes_itself_and_runs_from_python(tmp_path, weights):
     programs = [scale_program("first"), scale_program("second")]
     constraint = Constraint(N, "<=", 1000, "N is at most 1000")
     programs[0] = one_kernel_with(programs[0], constraint)
-    packed = pack_weights(programs[0], {"w.k": weights})
+    packed = _weights(programs[0], {"w.k": weights})
     path = tmp_path / "libtwo.so"
     build(programs, host(), path, {"first": packed}, embed=True)
     assert library_models(path) == ["first", "second"]
     first, second = library_descriptions(path)
     assert first["inputs"] == [{"name": "x", "dtype": "f32", "shape": ["N"]}]
     assert first["constraints"][0]["message"] == "N is at most 1000"
-    assert first["parameters"][0]["offset"] == 0
+    assert first["parameters"][0]["offset"] == 64
     assert second["name"] == "second"
     native = NativeProgram.from_library(path, "first")
-    assert native.weights_size() == -(-4 * COUNT // 64) * 64
+    assert native.weights_size() == 64 + -(-4 * COUNT // 64) * 64
     x, z = np.ones(7, np.float32), np.zeros(7, np.float32)
     assert native.run([7], [x.ctypes.data], [z.ctypes.data], 0, 0) == 0
     assert np.array_equal(z, weights[:7])
@@ -175,22 +179,12 @@ def one_kernel_with(program, constraint):
 
 def test_builds_are_deterministic(tmp_path, weights):
     program = scale_program()
-    packed = {"scale": pack_weights(program, {"w.k": weights})}
+    packed = {"scale": _weights(program, {"w.k": weights})}
     for name in ("libscale.so", "scale.a", "scale.o"):
         for run in ("a", "b"):
             build([program], host(), tmp_path / run / name, packed, embed=True)
         for file in (name, "scale.h", "main.c"):
             assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
-
-
-def test_wrong_weights_are_named(weights):
-    program = scale_program()
-    with pytest.raises(InputError, match=r"no parameter `w\.k`"):
-        pack_weights(program, {})
-    with pytest.raises(InputError, match=r"f32\[5003\], but the weights have float64\[5003\]"):
-        pack_weights(program, {"w.k": weights.astype(np.float64)})
-    with pytest.raises(InputError, match="bfloat16"):
-        pack_weights(program, {"w.k": weights.astype(ml_dtypes.bfloat16)})
 
 
 def test_no_linker_names_both(tmp_path, monkeypatch):
@@ -228,7 +222,7 @@ def test_large_weights_embed_in_seconds(tmp_path):
     z = Buffer("z", F32, (N,))
     body = loop("serial", "i", N, Store("z", (load(w, "i").indices[0],), load(w, "i")))
     program = one_kernel("large", [], [z], [body], [w])
-    packed = pack_weights(program, {"w": np.arange(25_000_000, dtype=np.float32)})
+    packed = _weights(program, {"w": np.arange(25_000_000, dtype=np.float32)})
     start = time.perf_counter()
     build([program], host(), tmp_path / "liblarge.so", {"large": packed}, embed=True)
     assert time.perf_counter() - start < 20

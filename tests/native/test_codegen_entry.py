@@ -8,13 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import ml_dtypes
 import numpy as np
 import pytest
-from loop_build import call, workspace
+from loop_build import call, prepared, workspace
 
 from stepwell.codegen import interface
 from stepwell.codegen.compile import assembly, object_bytes
 from stepwell.codegen.jit import NativeProgram, compile_object
 from stepwell.codegen.llvm import Part, llvm_text
-from stepwell.codegen.objects import pack_weights
 from stepwell.codegen.state import CodegenError
 from stepwell.ir.diagnostics import InternalError
 from stepwell.ir.loop.core import Call, Program, ProgramBuffer
@@ -99,7 +98,7 @@ def test_refusals():
     program = two_steps()
     native = NativeProgram.compile(program, host())
     given = arrays(4, 12)
-    weights, memory = pack_weights(program, given), workspace(native.workspace_size([4]))
+    weights, memory = prepared(native, program, given), workspace(native.workspace_size([4]))
     x, h = given["x"], given["h"]
     y, z = np.zeros((4, 12), np.float32), np.zeros(4, np.float32)
 
@@ -116,7 +115,7 @@ def test_refusals():
     assert "too large: a buffer" in message(n=2**63 - 1)
     assert "not aligned" in message(m=memory.ctypes.data + 4)
     assert "not aligned" in message(w=weights.ctypes.data + 32)
-    x[2, 3] = 1e9 / weights.view(np.float32)[3] ** 2
+    x[2, 3] = 1e9 / weights.view(np.float32)[16 + 3] ** 2
     assert message() == "a row's sum is too large"
     assert native.error_message(999) == "unknown status"
     assert native.workspace_size([-1]) == native.workspace_size([2**60]) == -1
@@ -203,8 +202,8 @@ def test_other_machines_compile():
 
 def test_weights_layout_is_aligned():
     offsets, total = interface.weight_layout(two_steps())
-    assert offsets == {"b.w": 0, "b.v": 64}
-    assert total == 128
+    assert offsets == {"b.w": 64, "b.v": 128}
+    assert total == 192
 
 
 def test_refused_programs_do_not_reach_llvm():
