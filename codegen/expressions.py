@@ -150,9 +150,10 @@ def register_subscripts(e: Emission, name: str, indices: tuple[Expr, ...]) -> li
 
 def _horizontal(e: Emission, expr: Horizontal) -> LLVMValue:
     op, dtype = COMBINE[expr.kind], expr.dtype
+    array = e.registers[expr.buffer]
     return combined(
         e.builder,
-        e.registers[expr.buffer],
+        array.part(register_subscripts(e, expr.buffer, expr.indices)),
         lambda x, y: arithmetic.binary(e.builder, e.target, op, dtype, x, y),
     )
 

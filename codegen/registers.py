@@ -11,7 +11,8 @@ the lower, and so on; of an odd count the last element is put after the halves.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 from llvmlite import ir
@@ -59,6 +60,14 @@ class RegisterArray:
                 raise IndexError(f"{self.buffer.name}{subscripts} is outside {self.buffer.shape}")
             place = place * extent + subscript
         return place
+
+    def part(self, subscripts: list[int]) -> RegisterArray:
+        """The sub-array at these leading subscripts."""
+        shape = self.buffer.shape[len(subscripts) :]
+        count = prod(d for d in (shape if self.lanes is None else shape[:-1]) if isinstance(d, int))
+        start = self.position(subscripts) * count
+        part = replace(self.buffer, shape=shape)
+        return RegisterArray(part, self.lanes, self.values[start : start + count])
 
 
 def combined(

@@ -268,6 +268,10 @@ class Resolver:
             case (Name() as buffer,):
                 dtype = self.buffer(buffer, scope)
                 return scalar.Horizontal(node.function[1:], buffer.text, dtype)
+            case (Access(buffer=buffer, indices=nodes, guard=None),):
+                dtype = self.buffer(buffer, scope)
+                indices = tuple(self._expr(index, scope) for index in nodes)
+                return scalar.Horizontal(node.function[1:], buffer.text, dtype, indices)
         self.fail(node.at, "SW0904", f"{node.function} takes the name of a register array")
 
 

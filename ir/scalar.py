@@ -5,7 +5,7 @@
               | Load(buffer, indices, dtype, guard)   buffer[indices]; 0, unread, where not guard
               | Unary(op, x) | Binary(op, x, y) | Select(condition, x, y) | Cast(x, dtype)
               | Reduce(kind, axes, body, guard)       formulas only
-              | Horizontal(kind, buffer, dtype)       loop IR only: all lanes of a register array
+              | Horizontal(kind, buffer, dtype, indices)  loop IR only: lanes of a register array
     axis    ::= Axis(name, extent)
     formula ::= Formula(axes, value)
 
@@ -142,11 +142,13 @@ class Reduce:
 
 @dataclass(frozen=True)
 class Horizontal:
-    """The lanes of a whole register array combined pairwise: halves, then quarters, and so on."""
+    """The elements of a register array at these leading subscripts (without any: all of them),
+    combined pairwise: halves, then quarters, and so on."""
 
     kind: str
     buffer: str
     dtype: DType
+    indices: tuple[Expr, ...] = ()
 
 
 Expr = Const | Var | Load | Unary | Binary | Select | Cast | Reduce | Horizontal
@@ -194,6 +196,8 @@ def children(expr: Expr) -> tuple[Expr, ...]:
             return (c, x, y)
         case Reduce(body=body, guard=guard):
             return (body,) if guard is None else (body, guard)
+        case Horizontal(indices=indices):
+            return indices
         case _:
             return ()
 
@@ -224,6 +228,8 @@ def map_children(expr: Expr, f: Callable[[Expr], Expr]) -> Expr:
             return Select(*new)
         case Reduce():
             return replace(expr, body=new[0], guard=new[1] if len(new) > 1 else None)
+        case Horizontal():
+            return replace(expr, indices=new)
         case _:
             return expr
 

@@ -139,8 +139,9 @@ def _expr(expr: Expr) -> tuple[str, int]:
         case Reduce(kind=kind, axes=axes, body=body, guard=guard):
             where = "" if guard is None else f" where {format_expr(guard)}"
             return f"{kind}[{format_axes(axes)}{where}] {_operand(body, REDUCTION)}", REDUCTION
-        case Horizontal(kind=kind, buffer=buffer):
-            return f"h{kind}({format_name(buffer)})", ATOM
+        case Horizontal(kind=kind, buffer=buffer, indices=indices):
+            array = format_access(buffer, indices) if indices else format_name(buffer)
+            return f"h{kind}({array})", ATOM
 
 
 def _operand(expr: Expr, least: int) -> str:

@@ -134,6 +134,8 @@ def _horizontal(expr: Horizontal, buffers: Mapping[str, Buffer]) -> None:
         raise Fault(f"lanes are not combined by `{expr.kind}`")
     if buffer.space != "register":
         raise Fault(f"`{buffer.name}` is not in registers, so it has no lanes")
+    if any(index.dtype != I64 for index in expr.indices):
+        raise Fault(f"a subscript of `{buffer.name}` is not i64")
     logic = expr.kind in ("any", "all")
     if logic != expr.dtype.is_bool and expr.kind not in ("max", "min"):
         raise Fault(f"h{expr.kind} does not take {expr.dtype}")

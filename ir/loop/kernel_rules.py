@@ -15,7 +15,7 @@ parallel loops whose iterations write apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from math import prod
@@ -152,7 +152,8 @@ class _KernelVerifier:
             if isinstance(part, Load):
                 self.register_access(part.buffer, part.indices, scope, at)
             elif isinstance(part, Horizontal):
-                self.lane_access(part.buffer, None, scope, at)
+                self.constant_subscripts(part.buffer, part.indices, scope, at)
+                self.horizontal(part, scope, at)
 
     def boolean(self, condition: Expr, at: Statement) -> None:
         if condition.dtype != BOOL:
@@ -235,7 +236,6 @@ class _KernelVerifier:
         buffer = scope.buffers[name]
         if buffer.space != "register" or not indices:
             return
-        unrolled = {loop.index for loop in scope.loops if loop.kind == "unrolled"}
         *first, last = indices
         vector = scope.loop("vector")
         if vector is not None and last == Var(vector.index):
@@ -243,8 +243,15 @@ class _KernelVerifier:
         else:
             first.append(last)
             self.set_lanes(name, False, at)
+        self.constant_subscripts(name, first, scope, at)
+
+    def constant_subscripts(
+        self, name: str, indices: Sequence[Expr], scope: _Scope, at: Statement
+    ) -> None:
+        buffer = scope.buffers[name]
+        unrolled = {loop.index for loop in scope.loops if loop.kind == "unrolled"}
         extents = {loop.index: loop.extent for loop in scope.loops}
-        for index, size in zip(first, buffer.shape, strict=False):
+        for index, size in zip(indices, buffer.shape, strict=False):
             dim = as_dim(index)
             if dim is None or symbols(dim) - unrolled:
                 message = "a subscript of a register is constant once unrolled loops are unrolled"
@@ -252,18 +259,18 @@ class _KernelVerifier:
             if not _stays_within(dim, size, extents):
                 self.fail(f"`{name}`: the subscript {dim} can leave its axis of {size}", at)
 
-    def lane_access(self, name: str, vector: For | None, scope: _Scope, at: Statement) -> None:
-        """All lanes at once: by a vector loop's index, or (None) by a horizontal operation."""
+    def horizontal(self, expr: Horizontal, scope: _Scope, at: Statement) -> None:
+        """What a horizontal operation combines: a power of two of elements."""
+        combined = scope.buffers[expr.buffer].shape[len(expr.indices) :]
+        count = prod(dim if isinstance(dim, int) else 0 for dim in combined)
+        if not combined or not _is_power_of_two(count):
+            self.fail(f"`{expr.buffer}` has {count} lanes: not a power of two", at)
+
+    def lane_access(self, name: str, vector: For, scope: _Scope, at: Statement) -> None:
+        """All lanes at once, by a vector loop's index."""
         buffer = scope.buffers[name]
         if buffer.space != "register":
             self.fail(f"`{name}` is not in registers", at)
-        if vector is None:
-            count = 1
-            for dim in buffer.shape:
-                count *= dim if isinstance(dim, int) else 0
-            if not buffer.shape or not _is_power_of_two(count):
-                self.fail(f"`{name}` has {count} lanes: not a power of two", at)
-            return
         if buffer.shape[-1] != vector.extent:
             extent = f"the last dimension of `{name}` is {buffer.shape[-1]}"
             self.fail(f"{extent}, the vector loop's extent {vector.extent}", at)

@@ -362,11 +362,22 @@ class _Writer:
                 return f"{function}({', '.join(self.expr(e, site) for e in (c, x, y))})"
             case Cast(x=x, dtype=dtype):
                 return self.cast(x.dtype, dtype, self.expr(x, site))
-            case Horizontal(kind=kind, buffer=buffer, dtype=dtype):
+            case Horizontal(kind=kind, dtype=dtype):
                 name = self.function(f"h{kind}_{dtype}", lambda: arithmetic.horizontal(kind, dtype))
-                return f"{name}({self.places[buffer].variable})"
+                return f"{name}({self.combined(expr, site)})"
             case Reduce():
                 raise ValueError("a reduction stands in formulas only")
+
+    def combined(self, expr: Horizontal, site: Statement | None) -> str:
+        """What a horizontal operation combines: the array, or the part at its subscripts."""
+        place = self.places[expr.buffer]
+        if not expr.indices:
+            return place.variable
+        stride = place.strides[len(expr.indices) - 1]
+        pairs = zip(expr.indices, place.strides, strict=False)
+        start = " + ".join(f"{self.expr(index, site)} * {step}" for index, step in pairs)
+        first = self.fresh("first")
+        return f"{place.variable}[({first} := {start}) : {first} + {stride}]"
 
     def is_small(self, expr: Expr) -> bool:
         return all(e.name in self.small for e in walk(expr) if isinstance(e, Var))

@@ -109,6 +109,11 @@ def test_random_kernels_keep_the_rules(kernel: Kernel) -> None:
             "`a` has 3 lanes: not a power of two",
             "y[0, 0] = hsum(a)",
         ),
+        (
+            "alloc a: f32[3, 4] register y[0, 0] = hsum(a[3])",
+            "`a`: the subscript 3 can leave its axis of 3",
+            "y[0, 0] = hsum(a[3])",
+        ),
         ("y[0, 0] = hsum(x)", "`x` is not in registers", "y[0, 0] = hsum(x)"),
         (
             "alloc a: f32[4] register y[0, 0] = select(hany(a) == 1.0, 1.0, 0.0)",

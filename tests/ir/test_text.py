@@ -56,6 +56,7 @@ SCOPE = Scope(
         "1.5_f64 + -0.0_f64 + inf_f64 + nan_f64",
         "255_u8 == u8(i)",
         "-9223372036854775808 + i",
+        "hsum(acc[1]) + hsum(acc[i, 2])",
         "hsum(acc) + block.3.wq[] + `and`[i] + `0`[j]",
         "x[i64(ids[i]), 0]",
         "argmax[k: N] x[k] == i",

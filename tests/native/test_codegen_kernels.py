@@ -50,7 +50,8 @@ def test_masked_tail(target, n):
 
 
 @pytest.mark.parametrize("target", NAMES)
-def test_row_sums_are_in_registers(target):
+@pytest.mark.parametrize("total", ["hsum(acc)", "hsum(acc[0]) + 2.0 * hsum(acc[1])"])
+def test_row_sums_are_in_registers(target, total):
     text = """
     kernel sums[N, K](x: f32[N, K] in, out: f32[N] out) reduction {
       for i in 0..N {
@@ -61,10 +62,10 @@ def test_row_sums_are_in_registers(target):
             for m in 0..8 vector { acc[b, m] = acc[b, m] + x[i, 16*k + 8*b + m] }
           }
         }
-        out[i] = hsum(acc)
+        out[i] = TOTAL
       }
     }
-    """
+    """.replace("TOTAL", total)
     for k in (0, 16, 64):
         check(text, {"N": 5, "K": k}, target, x=numbers(5, k))
 
