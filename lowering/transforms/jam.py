@@ -10,7 +10,8 @@
     }                                    for l_3 in 0..4 unrolled { y[l_3] = acc[l_3] }
 
 With kind `unrolled` this is unroll-and-jam, with `vector` it is vectorisation of an outer loop.
-Registers and lets that live across the pieces get one element per iteration, as last dimension.
+Registers and lets that live across the pieces get one element per iteration: a vector loop as last
+dimension, an unrolled one as first.
 The loop's iterations must be independent, as those of a result's axes are, and its extent constant.
 
 A guard (`if` on the loop's index) goes down with it. A register needs no guard: its spare elements
@@ -50,7 +51,7 @@ from stepwell.ir.loop.core import (
     Store,
     statements,
 )
-from stepwell.ir.scalar import Binary, Expr, Load, Unary, Var, as_dim, loads, variables
+from stepwell.ir.scalar import Binary, Expr, Horizontal, Load, Unary, Var, as_dim, loads, variables
 from stepwell.ir.size import symbols
 from stepwell.lowering.transforms.navigate import (
     ScheduleError,
@@ -84,7 +85,16 @@ class _Jam:
             used = frozenset().union(*map(variables, store.indices))
             if buffer.space == "scratch" and loop.index not in used:
                 self.scratch.add(buffer.name)
-                self.expanded[buffer.name] = replace(buffer, shape=(*buffer.shape, self.extent))
+                self._expand_buffer(buffer)
+
+    def _expand_buffer(self, buffer: Buffer) -> None:
+        shape = buffer.shape
+        shape = (*shape, self.extent) if self.kind == "vector" else (self.extent, *shape)
+        self.expanded[buffer.name] = replace(buffer, shape=shape)
+
+    def _expand_indices(self, indices: tuple[Expr, ...]) -> tuple[Expr, ...]:
+        own = Var(self.loop.index)
+        return (*indices, own) if self.kind == "vector" else (own, *indices)
 
     def allocation(self, statement: Statement) -> Statement:
         """Scratch allocated outside the loop, with its new shape."""
@@ -98,8 +108,7 @@ class _Jam:
             if isinstance(statement, Alloc):
                 if statement.buffer.space != "register":
                     raise ScheduleError(f"scratch {statement.buffer.name} is inside the loop")
-                buffer = statement.buffer
-                self.expanded[buffer.name] = replace(buffer, shape=(*buffer.shape, self.extent))
+                self._expand_buffer(statement.buffer)
         for name in sorted(writes(body) & self.registers):
             if name not in self.expanded:
                 raise ScheduleError(f"{name} carries a value from one iteration to the next")
@@ -184,17 +193,20 @@ class _Jam:
         return replace(expr, guard=both)
 
     def _expand(self, expr: Expr, local: set[str]) -> Expr:
-        lane = Var(self.loop.index)
         match expr:
             case Load(buffer=buffer, indices=indices) if buffer in self.expanded:
-                return replace(expr, indices=(*indices, lane))
+                return replace(expr, indices=self._expand_indices(indices))
+            case Horizontal(buffer=buffer, indices=indices) if buffer in self.expanded:
+                if self.kind == "vector":
+                    raise ScheduleError(f"{buffer} already has its lanes")
+                return replace(expr, indices=self._expand_indices(indices))
             case Var(name=name) if name in self.lets and name not in local:
-                return Load(self.lets[name].name, (lane,), expr.dtype)
+                return Load(self.lets[name].name, (Var(self.loop.index),), expr.dtype)
         return expr
 
     def _expand_store(self, statement: Statement) -> Statement:
         if isinstance(statement, Store) and statement.buffer in self.expanded:
-            return replace(statement, indices=(*statement.indices, Var(self.loop.index)))
+            return replace(statement, indices=self._expand_indices(statement.indices))
         return statement
 
 

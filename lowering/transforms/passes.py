@@ -14,10 +14,13 @@ from typing import ClassVar, cast
 from stepwell.ir.loop.analysis import index_names
 from stepwell.ir.loop.core import Kernel, Program
 from stepwell.lowering.transforms.cut import cut
+from stepwell.lowering.transforms.distribute import distribute
+from stepwell.lowering.transforms.fission import fission
 from stepwell.lowering.transforms.fuse_loops import fuse_loops
 from stepwell.lowering.transforms.hoist import hoist
 from stepwell.lowering.transforms.interchange import interchange
 from stepwell.lowering.transforms.jam import jam
+from stepwell.lowering.transforms.localize import localize
 from stepwell.lowering.transforms.navigate import ScheduleError, replace_loop
 from stepwell.lowering.transforms.simplify import simplify_kernel
 from stepwell.lowering.transforms.split import Tail, split
@@ -193,6 +196,54 @@ class SimplifyIndices:
         return replace(ir, kernels=tuple(map(simplify_kernel, ir.kernels)))
 
 
+@dataclass(frozen=True)
+class Localize:
+    """`for k { acc += S }` → `part = acc; for k { part += S }; acc = part`."""
+
+    loop: str
+    buffer: str
+    kernel: str = ""
+    name: ClassVar[str] = "localize"
+    kind: ClassVar[str] = "loop"
+
+    def run(self, ir: Loops) -> Loops:
+        return _apply(ir, self.kernel, self.loop, lambda k: localize(k, self.loop, self.buffer)[0])
+
+
+@dataclass(frozen=True)
+class Distribute:
+    """`for j { S; for k { T } }` → `for j { S }; for k { for j { T } }`, of at most `room` j."""
+
+    loop: str
+    past: str
+    room: int
+    kernel: str = ""
+    name: ClassVar[str] = "distribute"
+    kind: ClassVar[str] = "loop"
+
+    def run(self, ir: Loops) -> Loops:
+        return _apply(
+            ir, self.kernel, self.loop, lambda k: distribute(k, self.loop, self.past, self.room)
+        )
+
+
+@dataclass(frozen=True)
+class Fission:
+    """`for j { S; T }` → `for j { S }; for j { T }`, where S is all that stores to `stored`."""
+
+    loop: str
+    stored: str
+    room: int
+    kernel: str = ""
+    name: ClassVar[str] = "fission"
+    kind: ClassVar[str] = "loop"
+
+    def run(self, ir: Loops) -> Loops:
+        return _apply(
+            ir, self.kernel, self.loop, lambda k: fission(k, self.loop, self.stored, self.room)[0]
+        )
+
+
 TRANSFORMS = (
     SplitLoop,
     CutLoop,
@@ -204,4 +255,7 @@ TRANSFORMS = (
     VectorizeReduction,
     Hoist,
     SimplifyIndices,
+    Localize,
+    Distribute,
+    Fission,
 )
