@@ -20,18 +20,26 @@ High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008, for the idea.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from stepwell.ir.loop.core import Block, For, If, Kernel, LoopKind, Store, statements
-from stepwell.ir.scalar import Binary, Expr, loads, variables
-from stepwell.ir.size import Dim, product
+from stepwell.ir.loop.core import Kernel, LoopKind
+from stepwell.ir.scalar import Expr, loads, variables
 from stepwell.ir.target import Target
-from stepwell.lowering.strategies.products import Product, find_product, without_outer_lets
+from stepwell.lowering.strategies.products import (
+    Product,
+    extent_of,
+    factor_of,
+    find_product,
+    fused_loops,
+    guards_on,
+    outermost,
+    plain_product,
+    without_outer_lets,
+)
 from stepwell.lowering.strategies.register_tile import Tile, choose_tile
-from stepwell.lowering.transforms.fuse_loops import fuse_loops
+from stepwell.lowering.strategies.skinny import schedule_skinny
 from stepwell.lowering.transforms.jam import jam
-from stepwell.lowering.transforms.navigate import find_loop, replace_loop
+from stepwell.lowering.transforms.navigate import find_loop
 from stepwell.lowering.transforms.pack import pack
 from stepwell.lowering.transforms.reorder import reorder
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
@@ -46,24 +54,20 @@ def schedule_contraction(kernel: Kernel, target: Target) -> Kernel | None:
     found = find_product(kernel)
     if found is None:
         return None
-    rows = _extent(kernel, found.rows)
-    if not found.rows or (isinstance(rows, int) and rows < SMALL):
-        return None
-    columns, depth = _extent(kernel, found.columns), _extent(kernel, found.reduction)
+    rows = extent_of(kernel, found.rows)
+    if isinstance(rows, int) and rows < SMALL:
+        return schedule_skinny(kernel, found, target)
+    columns, depth = extent_of(kernel, found.columns), extent_of(kernel, found.reduction)
     return _tiled(kernel, found, choose_tile(rows, columns, depth, found.a.dtype, target))
-
-
-def _extent(kernel: Kernel, names: Sequence[str]) -> Dim:
-    return product([find_loop(kernel.body, name).extent for name in names])
 
 
 def _tiled(kernel: Kernel, found: Product, tile: Tile) -> Kernel:
     outside = (*found.batch, *found.outer)
     order = (*outside, *found.rows, *found.columns)
-    kernel = reorder(_plain(kernel, found), _outermost(kernel), order)
-    kernel, row = _fused(kernel, found.rows)
-    kernel, column = _fused(kernel, found.columns)
-    kernel, deep = _fused(kernel, found.reduction)
+    kernel = reorder(plain_product(kernel, found), outermost(kernel), order)
+    kernel, row = fused_loops(kernel, found.rows)
+    kernel, column = fused_loops(kernel, found.columns)
+    kernel, deep = fused_loops(kernel, found.reduction)
     kernel = simplify_kernel(kernel)
 
     rows = split(kernel, row, tile.rows, "guard", ("row_tile", "row"))
@@ -71,7 +75,7 @@ def _tiled(kernel: Kernel, found: Product, tile: Tile) -> Kernel:
     kernel = _pack_a(columns.kernel, (rows.outer, rows.inner), deep, outside)
     vectors = split(kernel, columns.inner, tile.lanes, "guard", ("vector", "lane"))
     kernel = simplify_kernel(vectors.kernel)
-    constant = is_constant(kernel, _factor(kernel, deep, "b"))
+    constant = is_constant(kernel, factor_of(kernel, deep, "b"))
     if constant:
         lanes = (columns.outer, vectors.outer, vectors.inner)
         kernel = _pack_constant_b(kernel, lanes, deep, outside)
@@ -106,46 +110,15 @@ class _Nest:
     deep: str
 
 
-def _plain(kernel: Kernel, found: Product) -> Kernel:
-    """The reduction's body as one statement, `acc[] = acc[] + a * b`."""
-
-    def plain(loop: For) -> Block:
-        store = loop.body[-1]
-        assert isinstance(store, Store) and isinstance(store.value, Binary)
-        value = Binary("add", store.value.x, Binary("mul", found.a, found.b))
-        return (replace(loop, body=(replace(store, value=value),)),)
-
-    return replace(kernel, body=replace_loop(kernel.body, found.reduction[-1], plain))
-
-
-def _outermost(kernel: Kernel) -> str:
-    return next(s.index for s in kernel.body if isinstance(s, For))
-
-
-def _fused(kernel: Kernel, names: tuple[str, ...]) -> tuple[Kernel, str]:
-    index = names[0]
-    for _ in names[1:]:
-        kernel, index = fuse_loops(kernel, index)
-    return kernel, index
-
-
-def _factor(kernel: Kernel, deep: str, side: str) -> Expr:
-    store = find_loop(kernel.body, deep).body[-1]
-    assert isinstance(store, Store) and isinstance(store.value, Binary)
-    product_ = store.value.y
-    assert isinstance(product_, Binary)
-    return product_.x if side == "a" else product_.y
-
-
 def _pack_a(kernel: Kernel, row: tuple[str, str], deep: str, outside: tuple[str, ...]) -> Kernel:
     """Pack A over all rows, as far outside as the loops that it depends on allow."""
-    a = _factor(kernel, deep, "a")
+    a = factor_of(kernel, deep, "a")
     used = [number for number, name in enumerate(outside) if name in variables(a)]
     before = (*outside, row[0])[used[-1] + 1 if used else 0]
     loops = [(name, find_loop(kernel.body, name).extent) for name in (row[0], deep, row[1])]
     # Rows innermost: the panel is written in order, and its rows are read as so many streams.
     kinds: tuple[LoopKind, ...] = ("serial", "serial", "unrolled")
-    return pack(kernel, a, "a_panels", loops, before, _guards(kernel, row[1]), kinds)
+    return pack(kernel, a, "a_panels", loops, before, guards_on(kernel, row[1]), kinds)
 
 
 def is_constant(kernel: Kernel, factor: Expr) -> bool:
@@ -158,14 +131,14 @@ def _pack_constant_b(
     kernel: Kernel, columns: tuple[str, str, str], deep: str, outside: tuple[str, ...]
 ) -> Kernel:
     """Pack B over all columns, panel by panel, each contiguous in k: before everything else."""
-    b, (panel, vector, lane) = _factor(kernel, deep, "b"), columns
+    b, (panel, vector, lane) = factor_of(kernel, deep, "b"), columns
     used = [name for name in outside if name in variables(b)]
     order = (*used, panel, deep, vector, lane)
     loops = [(name, find_loop(kernel.body, name).extent) for name in order]
     kinds: list[LoopKind] = ["serial"] * (len(used) + 2)
-    guards = _guards(kernel, lane)
+    guards = guards_on(kernel, lane)
     return pack(
-        kernel, b, "b_panels", loops, _outermost(kernel), guards, (*kinds, "unrolled", "vector")
+        kernel, b, "b_panels", loops, outermost(kernel), guards, (*kinds, "unrolled", "vector")
     )
 
 
@@ -178,14 +151,5 @@ def _pack_b(kernel: Kernel, nest: _Nest, tile: Tile) -> Kernel:
     # k inside the vectors: what depends on the lanes only is computed once for all k.
     loops = [(j0, room), (jv, tile.vectors), (nest.deep, depth), (jl, tile.lanes)]
     kinds: tuple[LoopKind, ...] = ("serial", "serial", "serial", "vector")
-    b = _factor(kernel, nest.deep, "b")
-    return pack(kernel, b, "b_panels", loops, nest.rows[0], _guards(kernel, jl), kinds)
-
-
-def _guards(kernel: Kernel, index: str) -> list[Expr]:
-    """The conditions on this loop's index around the innermost body of the nest."""
-    return [
-        s.condition
-        for s in statements(kernel.body)
-        if isinstance(s, If) and index in variables(s.condition)
-    ]
+    b = factor_of(kernel, nest.deep, "b")
+    return pack(kernel, b, "b_panels", loops, nest.rows[0], guards_on(kernel, jl), kinds)

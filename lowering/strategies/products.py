@@ -9,12 +9,15 @@ result's axes in groups, and the two factors.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from stepwell.ir.loop.analysis import substitute_block
-from stepwell.ir.loop.core import Alloc, Block, Check, For, If, Kernel, Let, Store
+from stepwell.ir.loop.core import Alloc, Block, Check, For, If, Kernel, Let, Store, statements
 from stepwell.ir.scalar import Binary, Const, Expr, Load, Select, Var, loads, variables
-from stepwell.lowering.transforms.navigate import find_loop
+from stepwell.ir.size import Dim, product
+from stepwell.lowering.transforms.fuse_loops import fuse_loops
+from stepwell.lowering.transforms.navigate import find_loop, replace_loop
 from stepwell.lowering.transforms.reorder import perfect_nest
 
 
@@ -160,3 +163,50 @@ def _grouped(terms: Terms) -> Product | None:
     if not all(r in in_a | in_b for r in reduction):
         return None
     return Product(tuple(batch), tuple(outer), tuple(rows), tuple(columns), reduction, a, b)
+
+
+# ---------------------------------------------------------------------- its nest
+
+
+def extent_of(kernel: Kernel, names: Sequence[str]) -> Dim:
+    return product([find_loop(kernel.body, name).extent for name in names])
+
+
+def plain_product(kernel: Kernel, found: Product) -> Kernel:
+    """The reduction's body as one statement, `acc[] = acc[] + a * b`."""
+
+    def plain(loop: For) -> Block:
+        store = loop.body[-1]
+        assert isinstance(store, Store) and isinstance(store.value, Binary)
+        value = Binary("add", store.value.x, Binary("mul", found.a, found.b))
+        return (replace(loop, body=(replace(store, value=value),)),)
+
+    return replace(kernel, body=replace_loop(kernel.body, found.reduction[-1], plain))
+
+
+def outermost(kernel: Kernel) -> str:
+    return next(s.index for s in kernel.body if isinstance(s, For))
+
+
+def fused_loops(kernel: Kernel, names: tuple[str, ...]) -> tuple[Kernel, str]:
+    index = names[0]
+    for _ in names[1:]:
+        kernel, index = fuse_loops(kernel, index)
+    return kernel, index
+
+
+def factor_of(kernel: Kernel, deep: str, side: str) -> Expr:
+    store = find_loop(kernel.body, deep).body[-1]
+    assert isinstance(store, Store) and isinstance(store.value, Binary)
+    product_ = store.value.y
+    assert isinstance(product_, Binary)
+    return product_.x if side == "a" else product_.y
+
+
+def guards_on(kernel: Kernel, index: str) -> list[Expr]:
+    """The conditions on this loop's index around the innermost body of the nest."""
+    return [
+        s.condition
+        for s in statements(kernel.body)
+        if isinstance(s, If) and index in variables(s.condition)
+    ]
