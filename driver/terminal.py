@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from stepwell.ir.diagnostics import UserError, render
@@ -96,3 +97,55 @@ def _show(text: Text, stream: TextIO) -> None:
 
     console = Console(file=stream, force_terminal=True, highlight=False)
     console.print(text, soft_wrap=True)
+
+
+def print_table(
+    rows: Sequence[Sequence[str]], title: str = "", stream: TextIO | None = None
+) -> None:
+    """Rows under a heading, columns of numbers to the right; ruled and coloured on a terminal."""
+    stream = stream or sys.stdout
+    if title:
+        stream.write(f"{title}\n")
+    columns = list(zip(*rows, strict=True))
+    right = [all(cell[:1].isdigit() for cell in column[1:] if cell) for column in columns]
+    if not coloured(stream):
+        stream.write(_aligned(columns, right) + "\n")
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(box=box.SIMPLE_HEAD, header_style="bold")
+    for (name, *_), number in zip(columns, right, strict=True):
+        grid.add_column(name, justify="right" if number else "left")
+    for row in rows[1:]:
+        grid.add_row(*row)
+    Console(file=stream, force_terminal=True, highlight=False).print(grid)
+
+
+def _aligned(columns: list[tuple[str, ...]], right: list[bool]) -> str:
+    padded = []
+    for column, number in zip(columns, right, strict=True):
+        width = max(map(len, column))
+        padded.append([cell.rjust(width) if number else cell.ljust(width) for cell in column])
+    return "\n".join("  ".join(row).rstrip() for row in zip(*padded, strict=True))
+
+
+class Progress:
+    """One line on stderr that says what is being done, where that is a terminal."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._shown = self._stream.isatty()
+
+    def say(self, text: str) -> None:
+        """Instead of what was said before; an empty text clears the line."""
+        if self._shown:
+            self._stream.write(f"\r\x1b[K{text}")
+            self._stream.flush()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.say("")

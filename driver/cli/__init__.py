@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from stepwell import terminal
-from stepwell.cli import build, cache, check, doctor, emit, explain, inspect, opt, run
+from stepwell.cli import bench, build, cache, check, doctor, emit, explain, inspect, opt, run
 from stepwell.cli.arguments import CommandError
 from stepwell.ir.diagnostics import (
     InputError,
@@ -36,6 +36,7 @@ COMMANDS: dict[str, ModuleType] = {
     "build": build,
     "emit": emit,
     "opt": opt,
+    "bench": bench,
     "inspect": inspect,
     "explain": explain,
     "cache": cache,

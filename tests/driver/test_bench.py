@@ -1,13 +1,25 @@
-"""Measuring: the profiling variant of the entry. Never a timing."""
+"""Measuring runs end to end, and says what it measured. Never how fast anything is."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
 import numpy as np
+import pytest
 
 from stepwell.api import compiled_model
+from stepwell.bench import ceilings
+from stepwell.bench.ceilings import Ceilings, Level
+from stepwell.bench.inputs import random_inputs
+from stepwell.bench.roofline import bound_of
+from stepwell.bench.work import Traffic, Work, work_of
 from stepwell.compilation import Compilation, Options
 from stepwell.model import Model
 from stepwell.source import as_source
+
+from .conftest import Run
 
 NET = """\
 model net(x: f32[N, 40]) -> f32[N, 3] {
@@ -16,10 +28,20 @@ model net(x: f32[N, 40]) -> f32[N, 3] {
     softmax(relu(x @ w) @ v)
 }
 """
+EMBED = "model embed(table: f32[50, 4], ids: i32[7]) -> f32[7, 4] { [n, d] -> table[ids[n], d] }"
 
 
 def _compiled(text: str, **options: bool) -> Model:
     return compiled_model(Compilation(as_source(text), Options(**options)), None, 0)
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Path:
+    (tmp_path / "net.well").write_text(NET)
+    return tmp_path / "net.well"
+
+
+# what is measured
 
 
 def test_the_profile_notes_the_time_of_each_call() -> None:
@@ -36,3 +58,100 @@ def test_the_profile_notes_the_time_of_each_call() -> None:
 def test_only_code_made_for_it_notes_times() -> None:
     assert b"clock_gettime" in _compiled(NET, profile=True).stage("obj")
     assert b"clock_gettime" not in _compiled(NET).stage("obj")
+
+
+def test_work_counts_bytes_operations_functions_and_distances() -> None:
+    compilation = Compilation(as_source("model m(x: f32[N]) -> f32 { sum(exp(x / 3.0)) }"))
+    (work,) = work_of(compilation, {"N": 100})
+    assert work.functions == {"div": 100, "exp": 100}
+    assert work.flops == 300
+    assert work.traffic == (Traffic(400, False, 404), Traffic(4, True, 404))
+
+    first, *_, last = work_of(Compilation(as_source(NET)), {"N": 5})
+    assert first.traffic[0].distance > last.traffic[0].distance  # what was just written is near
+
+
+def test_the_greatest_limit_binds() -> None:
+    levels = {"L1": Level("L1", 100, 1e9, 1e9, 1e-9), "memory": Level("memory", 1 << 62, 10, 10, 1)}
+    machine = Ceilings(1, 1e6, levels, 1e-6)
+
+    def bound(flops: int, bytes: int, distance: int, exps: int = 0) -> tuple[str, float]:
+        traffic = (Traffic(bytes, False, distance),)
+        found = bound_of(Work("k", "", (), flops, traffic, {"exp": exps}), machine, lambda _: 1.0)
+        return found.name, found.seconds
+
+    assert bound(10**6, 1000, 50) == ("compute", 1.0)
+    assert bound(7, 1, 50, exps=7) == ("compute", 7.0)
+    assert bound(10**6, 1000, 101) == ("memory", 100.0)
+    assert bound(0, 10**6, 100) == ("L1", 1e-3)
+    assert bound(0, 1, 1) == ("latency", 1e-6)
+
+
+def test_random_integers_stay_in_bounds_and_reach_them() -> None:
+    inputs = random_inputs(_compiled(EMBED), {}, {})
+    assert inputs["ids"].max() == 49
+    assert inputs["ids"].min() >= 0
+
+
+# the command
+
+
+def test_bench_measures_and_explains(run: Run, net: Path) -> None:
+    done = run("bench", net, "--size", "N=5", "--profile", "--seconds", "0.01", "--svg", "p.svg")
+    assert done.code == 0, done.err
+    assert done.out.startswith("net, N = 5: ")
+    assert "of the bound" in done.out
+    for name in ("native code", "matmul_relu", "L1", "L2", "L3", "memory"):
+        assert name in done.out
+    picture = ElementTree.parse(net.parent / "p.svg").getroot()
+    assert picture.tag == "{http://www.w3.org/2000/svg}svg"
+    assert any("matmul_relu" in (text.text or "") for text in picture.iter())
+
+
+def test_bench_as_json(run: Run, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ceilings, "MOVED", 1 << 20)
+    np.save("x.npy", np.ones((2, 40), np.float32))
+    done = run("bench", net, "--input", "x=x.npy", "--profile", "--seconds", "0.01", "--json")
+    (found,) = json.loads(done.out)
+    assert (found["model"], found["sizes"], found["threads"]) == ("net", {"N": 2}, 1)
+    assert found["bytes"] == 4 * (2 * 40 + 40 * 30 + 30 * 3 + 2 * 3)
+    assert set(found["times"]) == {"stepwell", "native code"}
+    assert found["times"]["stepwell"]["median"] > 0
+    assert set(found["ceilings"]["levels"]) == {"L1", "L2", "L3", "memory"}
+    assert all(kernel["time"]["count"] >= 7 for kernel in found["kernels"])
+    assert found["kernels"][0]["bound"]["name"] in found["kernels"][0]["bound"]["limits"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["net.well"], "say how large `N` shall be, with --size N=16"),
+        (["net.well", "--size", "N"], "write a name and a number, as in N=16"),
+        (["net.well", "--threads", "0"], "write numbers from 1"),
+        (["net.well", "--threads", "2,x"], "write numbers from 1"),
+        (["net.well", "--threads", "5000"], "this process may use"),
+        (["net.well", "--seconds", "0"], "write seconds"),
+        (["net.well", "--seconds", "inf"], "write seconds"),
+        (["net.well", "--svg", "p.svg"], "ask for it with --profile"),
+        (["nothing"], "no file nothing"),
+        (["none.well"], "no file none.well"),
+        (["net.well", "--model", "nat"], "has no model `nat`"),
+    ],
+)
+def test_bench_refuses(run: Run, net: Path, arguments: list[str], message: str) -> None:
+    done = run("bench", *arguments)
+    assert done.code == 2
+    assert message in done.err
+    assert done.out == ""
+
+
+def test_bench_finds_the_workloads_of_a_checkout(
+    run: Run, net: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = net.parent / "benchmarks" / "peers"
+    folder.mkdir(parents=True)
+    (folder / "tiny_net.well").write_text(NET.replace("model net", "model tiny_net"))
+    (net.parent / "deep").mkdir()
+    monkeypatch.chdir(net.parent / "deep")
+    assert "did you mean `tiny_net`?" in run("bench", "tiny_nat").err
+    assert "tiny_net[N]" in run("bench", "tiny_net").err

@@ -1,0 +1,1 @@
+"""Measuring: models, their kernels, and what this machine can do at best."""

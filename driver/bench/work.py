@@ -1,0 +1,111 @@
+"""What each call of a kernel has to do, whatever code does it, and where its data lie.
+
+In: a compilation and the sizes of a run. Out: a `Work` per call: operations, functions, bytes to be
+read and written once, each with its *reuse distance*: how many bytes the run touches since those
+were touched last, the run before included. A cache that holds the distance still holds the data.
+
+    call f(x, w, h)        h was written by the call before: at a distance of h;
+    call g(h, v, y)        v lies at the distance of all that one run touches
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from stepwell.compilation import Compilation
+from stepwell.ir.loop.analysis import own_expressions
+from stepwell.ir.loop.core import Block, Call, For, If, Program
+from stepwell.ir.scalar import COST, Binary, Unary, walk
+from stepwell.ir.size import evaluate
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes of an operand, read or written once, and how long ago they were touched."""
+
+    bytes: int
+    written: bool
+    distance: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """One call of a kernel. `functions`: how often exp, div, … are applied."""
+
+    name: str
+    family: str
+    ops: tuple[str, ...]
+    flops: int
+    traffic: tuple[Traffic, ...]
+    functions: Mapping[str, int]
+
+    @property
+    def bytes(self) -> int:
+        return sum(item.bytes for item in self.traffic)
+
+
+def work_of(compilation: Compilation, sizes: Mapping[str, int]) -> list[Work]:
+    """The work of every call of a run, in order."""
+    program = compilation.program
+    naive = {kernel.name: kernel for kernel in compilation.naive_program.kernels}
+    touched = [list(_touched(program, call, sizes)) for call in program.calls]
+    found = []
+    for number, call in enumerate(program.calls):
+        kernel = program.kernel(call.kernel)
+        bound = {n: evaluate(d, sizes) for n, d in zip(kernel.sizes, call.sizes, strict=True)}
+        traffic = tuple(
+            Traffic(size, written, _distance(touched, number, place))
+            for place, size, written in touched[number]
+        )
+        source = naive.get(kernel.name, kernel)
+        functions = _functions(source.body, bound)
+        flops = evaluate(kernel.flops, bound)
+        found.append(Work(kernel.name, kernel.family, kernel.ops, flops, traffic, functions))
+    return found
+
+
+def _touched(
+    program: Program, call: Call, sizes: Mapping[str, int]
+) -> Iterator[tuple[object, int, bool]]:
+    """(place, bytes, whether written) of each operand; one that is read and written comes twice."""
+    for parameter, name in zip(program.kernel(call.kernel).parameters, call.arguments, strict=True):
+        item = program.buffer(name)
+        size = evaluate(item.buffer.bytes, sizes)
+        place = name if item.offset is None else ("workspace", item.offset)
+        if parameter.role != "out":
+            yield place, size, False
+        if parameter.role in ("out", "inout"):
+            yield place, size, True
+
+
+def _distance(touched: list[list[tuple[object, int, bool]]], number: int, place: object) -> int:
+    """Bytes of what is touched from this call back to the one that touched the place before."""
+    places: dict[object, int] = {}
+    for back in range(len(touched) + 1):
+        step = touched[(number - back) % len(touched)]
+        for other, size, _ in step:
+            places[other] = max(size, places.get(other, 0))
+        if back and any(other == place for other, _, _ in step):
+            break
+    return sum(places.values())
+
+
+def _functions(block: Block, sizes: Mapping[str, int]) -> Counter[str]:
+    """How often each function dearer than a few instructions is applied to floats."""
+    found: Counter[str] = Counter()
+    for statement in block:
+        for expr in own_expressions(statement):
+            found.update(
+                x.op for x in walk(expr)
+                if isinstance(x, Unary | Binary) and x.op in COST and x.dtype.is_float
+            )  # fmt: skip
+        match statement:
+            case For(index=index, extent=extent, body=body):
+                times = max(0, evaluate(extent, sizes))
+                inside = _functions(body, {**sizes, index: times // 2})
+                found.update({name: count * times for name, count in inside.items()})
+            case If(then=then, otherwise=otherwise):
+                found.update(_functions(then, sizes) + _functions(otherwise, sizes))
+    return found
