@@ -1,13 +1,14 @@
 """Every pass there is, registered by name: import this to be able to run them.
 
-Graph to graph: canonicalize, fold, cse, dce, decompose, fuse. Loops to loops: share_kernels,
-schedule, prepare, plan_memory, and the single transformations that strategies are made of.
+Graph to graph: canonicalize, fold, cse, dce, decompose, choose_layouts, fuse. Loops to loops:
+share_kernels, schedule, prepare, plan_memory, and the transformations that strategies are made of.
 """
 
 from __future__ import annotations
 
 from stepwell.ir.passes import register_pass
 from stepwell.lowering.canonicalize import Canonicalize
+from stepwell.lowering.choose_layouts import ChooseLayouts
 from stepwell.lowering.cse import Cse
 from stepwell.lowering.dce import Dce
 from stepwell.lowering.decompose import Decompose
@@ -19,7 +20,7 @@ from stepwell.lowering.schedule import Schedule
 from stepwell.lowering.share_kernels import ShareKernels
 from stepwell.lowering.transforms.passes import TRANSFORMS
 
-GRAPH_PASSES = (Canonicalize, Fold, Cse, Dce, Decompose, Fuse)
+GRAPH_PASSES = (Canonicalize, Fold, Cse, Dce, Decompose, ChooseLayouts, Fuse)
 LOOP_PASSES = (ShareKernels, Schedule, Prepare, PlanMemory, *TRANSFORMS)
 
 for _cls in (*GRAPH_PASSES, *LOOP_PASSES):

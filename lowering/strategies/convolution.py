@@ -35,13 +35,13 @@ from stepwell.lowering.transforms.fuse_loops import fuse_loops
 from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
 from stepwell.lowering.transforms.pack import pack
+from stepwell.lowering.transforms.reassociate import reassociate
 from stepwell.lowering.transforms.reorder import perfect_nest, reorder
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
 from stepwell.lowering.transforms.split import split
 from stepwell.lowering.transforms.stage import stage
 
 FEWEST = 4  # pixels below which a tile is mostly idle
-UNROLLED = 100  # multiply-adds of vectors up to which a window's row is unrolled
 UNKNOWN = 64  # taken for a reduction of symbolic length
 
 
@@ -125,6 +125,8 @@ Piece = dict[str, str]  # what a loop is for → its index, outermost first
 
 def _tiled(kernel: Kernel, found: Convolution, target: Target) -> Kernel:
     kernel = _as_product(kernel, found)
+    found = _along(found)
+    kernel = reassociate(kernel, found.reduction)
     outermost = next(s.index for s in kernel.body if isinstance(s, For))
     order = (*found.images, *found.pixels, found.channel)
     kernel, pixels = _joined(reorder(kernel, outermost, order), found.pixels)
@@ -135,13 +137,20 @@ def _tiled(kernel: Kernel, found: Convolution, target: Target) -> Kernel:
     inner = {"panel": panels.outer, "vector": vectors.outer, "lane": vectors.inner}
     kernel, weights = _packed(kernel, found, (*found.images, *pixels)[0], inner)
     kernel = _padded(kernel, found, pixels[0], tile.lanes)
-    kernel = _unrolled(kernel, found.reduction[-1], tile)
     piece = {**dict(zip(("row", "column")[-len(pixels) :], pixels, strict=True)), **inner}
     sizes = {"row": tile.rows, "column": tile.columns}
     kernel, pieces = _without_tails(kernel, piece, sizes)
     for piece in pieces:
         kernel = _scheduled(kernel, piece, sizes, weights > target.l2 // 2)
     return without_single_loops(kernel)
+
+
+def _along(found: Convolution) -> Convolution:
+    """The reduction with the loop last that walks along the image's own last axis: so the numbers
+    of a pixel are read one after the other, and few lines of the first cache are in use at once."""
+    last = [variables(load.indices[-1]) for load in loads(found.x)]
+    order = sorted(found.reduction, key=lambda name: any(used == {name} for used in last))
+    return replace(found, reduction=tuple(order))
 
 
 def _as_product(kernel: Kernel, found: Convolution) -> Kernel:
@@ -215,14 +224,6 @@ def _padded(kernel: Kernel, found: Convolution, before: str, lanes: int) -> Kern
     kernel, copy = stage(kernel, guarded[0], "padded", before)
     parts = split(kernel, copy, lanes, "peel")
     return _as(_as(parts.kernel, parts.inner, "vector"), parts.rest, "vector")
-
-
-def _unrolled(kernel: Kernel, index: str, tile: PixelTile) -> Kernel:
-    """A window's row unrolled, while that keeps the body small."""
-    extent = find_loop(kernel.body, index).extent
-    body = tile.rows * tile.columns * tile.vectors
-    small = isinstance(extent, int) and extent * body <= UNROLLED
-    return _as(kernel, index, "unrolled") if small else kernel
 
 
 def _as(kernel: Kernel, index: str | None, kind: LoopKind) -> Kernel:

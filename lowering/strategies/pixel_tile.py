@@ -8,7 +8,7 @@ In: how many pixels and channels a convolution computes, and the target. Out: a 
 A step of the reduction loads `vectors` vectors of weights, and one number of each pixel, for
 pixels × vectors multiply-adds. It takes as long as the busiest of the multiply-add ports, the load
 ports, the second cache, and, for a small tile, the latency of one multiply-add after the other.
-What does not divide is done by tiles of its own size: the cheapest shape is that of the cheapest sum.
+What does not divide is done by tiles of its own size: the cheapest shape has the cheapest sum.
 """
 
 from __future__ import annotations

@@ -1,0 +1,178 @@
+"""Choose layouts: images channels last between convolutions.
+
+In: a graph of operators on images channels first, `[N, C, H, W]`. Out: the same, where what lies
+between the graph's ends is computed channels last:
+
+    %a = conv(%x, %w1)                 %a  = conv(%x, %w1)
+    %r = max(%a, %zero)                %al = transpose(%a) {permutation = [0, 2, 3, 1]}
+    %p = window_max(%r)           →    %rl = max(%al, %zerol)
+    %b = conv(%p, %w2)                 %pl = window_max(%rl)
+    return out = %b                    %p  = transpose(%pl) {permutation = [0, 3, 1, 2]}
+                                       %b  = conv(%p, %w2)
+                                       return out = %b
+
+A convolution is the same operator as before, between two transposes: fusion computes these where
+they are read, so its nest reads and writes images channels last, and no operator but `transpose`
+knows of layouts. Channels last, the numbers of a pixel are side by side: they fill the vectors of
+whatever the image's size, and no vector straddles the end of a row.
+
+Element-wise operators, poolings, reductions and concatenations follow their operands. The graph's
+own inputs and results stay as they are: the first convolution reads one number of an image at a
+time, so it takes any layout. A grouped convolution that is not depthwise stays as it is. A graph
+where something else looks into what would be turned (gradients do) is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from stepwell.ir.graph.core import Attributes, Graph, Op, Value
+from stepwell.ir.graph.rewrite import Editor, remove_dead, rewrite
+from stepwell.ir.scalar import Expr, Load, Reduce, Var, children, loads, walk
+
+Permutation = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ChooseLayouts:
+    """Compute channels last what lies between convolutions. See the module's docstring."""
+
+    name: ClassVar[str] = "choose_layouts"
+
+    def run(self, graph: Graph) -> Graph:
+        uses = graph.uses()
+        turns = {op.result for op in graph.ops if _turns(op, uses)}
+        if not turns or any(op.regions for op in graph.ops):
+            return graph
+        assignment = _Assignment(turns)
+        new = remove_dead(rewrite(graph, assignment.rule))
+        return graph if assignment.is_looked_into(new) else new
+
+
+def _turns(op: Op, uses: Mapping[Value, Sequence[Op]]) -> bool:
+    """Whether the op is a convolution to be computed channels last, and is not yet."""
+    if op.name != "conv":
+        return False
+    order = _to_last(op.result.type.rank)
+    done = [
+        use.name == "transpose" and tuple(use.attributes["permutation"]) == order
+        for use in uses.get(op.result, ())
+    ]
+    plain = op.attributes["groups"] == 1 or op.operands[1].type.shape[1] == 1
+    return bool(plain and not (done and all(done)))
+
+
+def _to_last(rank: int) -> Permutation:
+    """[N, C, H, W] → [N, H, W, C]."""
+    return (0, *range(2, rank), 1)
+
+
+def _to_first(rank: int) -> Permutation:
+    """[N, H, W, C] → [N, C, H, W]."""
+    return (0, rank - 1, *range(1, rank - 1))
+
+
+class _Assignment:
+    """The rewriting rule; `last` holds, for each value that was turned, its twin channels last;
+    `turns` the results of the convolutions to turn."""
+
+    def __init__(self, turns: set[Value]) -> None:
+        self.turns = turns
+        self.last: dict[Value, Value] = {}
+        self._building = False
+
+    def rule(self, op: Op, editor: Editor) -> Sequence[Value] | None:
+        if self._building or len(op.results) != 1:
+            return None
+        self._building = True
+        twin = self._turned(op, editor)
+        value = None if twin is None else self._first(twin, op, editor)
+        self._building = False
+        return None if value is None else [value]
+
+    def is_looked_into(self, graph: Graph) -> bool:
+        """Whether a formula reads a value that was turned, channels first."""
+        return any(op.name == "index" and self._known(op) for op in graph.ops)
+
+    def _known(self, op: Op) -> list[Value]:
+        return [value for value in op.operands if value in self.last]
+
+    def _turned(self, op: Op, editor: Editor) -> Value | None:
+        """The op's result channels last; None where it stays, or has no channels."""
+        if op.result in self.turns:
+            y = editor.op("conv", op.operands, hint="y", span=op.span, **op.attributes)
+            order = _to_last(y.type.rank)
+            hint, span = op.result.name, op.span
+            return editor.op("transpose", [y], hint=hint, span=span, permutation=order)
+        known = self._known(op)
+        rank = op.result.type.rank
+        if not known or rank != known[0].type.rank:
+            return None
+        attributes = _attributes(op, _to_last(rank))
+        if attributes is None:
+            return None
+        operands = [self._last_of(value, editor) for value in op.operands]
+        return editor.op(op.name, operands, hint=op.result.name, span=op.span, **attributes)
+
+    def _last_of(self, value: Value, editor: Editor) -> Value:
+        if value not in self.last:
+            self.last[value] = _permuted(value, _to_last(value.type.rank), editor)
+        return self.last[value]
+
+    def _first(self, twin: Value, op: Op, editor: Editor) -> Value:
+        order = _to_first(twin.type.rank)
+        value = editor.op("transpose", [twin], span=op.span, permutation=order)
+        self.last[value] = twin
+        return value
+
+
+def _permuted(value: Value, order: Permutation, editor: Editor) -> Value:
+    """The value with its axes in another order: constants and broadcasts are made so."""
+    producer = editor.producer(value)
+    span = producer.span if producer is not None else None
+    shape = tuple(value.type.shape[axis] for axis in order)
+    if producer is not None and producer.name == "constant" and producer.formulas():
+        return editor.op("constant", span=span, **{**producer.attributes, "shape": shape})
+    if producer is not None and producer.name == "broadcast":
+        axes = tuple(order.index(axis) for axis in producer.attributes["axes"])
+        if list(axes) == sorted(axes):
+            return editor.op("broadcast", producer.operands, span=span, shape=shape, axes=axes)
+    return editor.op("transpose", [value], span=span, permutation=order)
+
+
+def _attributes(op: Op, order: Permutation) -> Attributes | None:
+    """The attributes with which an op does on permuted operands what it does on these; None where
+    there are none such."""
+    match op.name:
+        case "window_max" | "window_sum" | "slice" | "pad":
+            return {
+                name: tuple(value[axis] for axis in order) if isinstance(value, tuple) else value
+                for name, value in op.attributes.items()
+            }
+        case "concat":
+            return {"axis": order.index(op.attributes["axis"])}
+    return op.attributes if _is_elementwise(op) else None
+
+
+def _is_elementwise(op: Op) -> bool:
+    """Whether each element of the result is of the same elements of the operands."""
+    formulas = op.formulas()
+    if len(formulas) != 1 or any(isinstance(e, Reduce) for e in walk(formulas[0].value)):
+        return False
+    own = tuple(Var(axis.name) for axis in formulas[0].axes)
+    same = [
+        index == at or axis.extent == 1
+        for load in loads(formulas[0].value)
+        for index, at, axis in zip(load.indices, own, formulas[0].axes, strict=False)
+    ]
+    ranks = {value.type.rank for value in op.operands}
+    return all(same) and ranks == {len(own)} and not _uses_indices(formulas[0].value)
+
+
+def _uses_indices(expr: Expr) -> bool:
+    """Whether an index is used as a number."""
+    return isinstance(expr, Var) or any(
+        _uses_indices(child) for child in (() if isinstance(expr, Load) else children(expr))
+    )
