@@ -21,7 +21,7 @@ from stepwell.ir.loop.analysis import (
     substitute_block,
     taken_names,
 )
-from stepwell.ir.loop.core import Block, For, Kernel, KernelParameter, Statement, Store
+from stepwell.ir.loop.core import Block, Buffer, For, Kernel, KernelParameter, Statement, Store
 from stepwell.ir.scalar import Expr, Load, Var, from_dim
 from stepwell.ir.size import floordiv, mod, symbol, symbols
 from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop, rewrite
@@ -57,8 +57,11 @@ def fuse_loops(kernel: Kernel, outer: str) -> tuple[Kernel, str]:
 def _collapse(kernel: Kernel, loop: For, inner: For, index: str) -> Kernel:
     """Merge the dimensions of parameters that are always read and written at `outer, inner`."""
     pair = (Var(loop.index), Var(inner.index))
+    accesses: dict[str, list[tuple[Expr, ...]]] = {}
+    for access in (*loads_of(kernel.body), *stores_of(kernel.body)):
+        accesses.setdefault(access.buffer, []).append(access.indices)
     for number, parameter in enumerate(kernel.parameters):
-        at = _position(kernel, parameter, pair, inner)
+        at = _position(accesses.get(parameter.buffer.name, []), parameter.buffer, pair, inner)
         if at is None:
             continue
         buffer, name = parameter.buffer, parameter.buffer.name
@@ -87,11 +90,9 @@ def _collapse(kernel: Kernel, loop: For, inner: For, index: str) -> Kernel:
 
 
 def _position(
-    kernel: Kernel, parameter: KernelParameter, pair: tuple[Expr, Expr], inner: For
+    accesses: list[tuple[Expr, ...]], buffer: Buffer, pair: tuple[Expr, Expr], inner: For
 ) -> int | None:
-    name, shape = parameter.buffer.name, parameter.buffer.shape
-    accesses = [load.indices for load in loads_of(kernel.body) if load.buffer == name]
-    accesses += [store.indices for store in stores_of(kernel.body) if store.buffer == name]
+    shape = buffer.shape
     for at in range(len(shape) - 1):
         if shape[at + 1] == inner.extent and accesses and all(
             indices[at : at + 2] == pair for indices in accesses
