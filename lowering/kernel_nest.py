@@ -49,11 +49,13 @@ from stepwell.ir.scalar import (
     variables,
     walk,
 )
-from stepwell.ir.size import Dim, symbols
+from stepwell.ir.size import Dim, product, symbol, symbols
 from stepwell.ir.span import Span
 from stepwell.lowering.kernel_cost import flops
 from stepwell.lowering.ranges import Ranges, index_dim, simplify, within
 from stepwell.lowering.survey import Survey, always
+
+_RUN = 16  # elements side by side that are worth a loop of their own
 
 
 def lower_kernel(
@@ -231,8 +233,20 @@ class _Nest:
         return tuple(self.levels[0].body)
 
     def _results(self, shape: tuple[Dim, ...], members: list[int]) -> None:
-        """One nest for all results of one shape: row loops outside, then the rest."""
+        """One nest for all results of one shape; one per part where the result is parts joined."""
         values = [self.region.results[i][1] for i in members]
+        op = self.producers.get(values[0])
+        if op is None or len(values) > 1 or not _joins_runs(op):
+            return self._nest(values, members, (0,) * len(shape))
+        axis, start = op.attributes["axis"], [0] * len(shape)
+        for part in op.operands:
+            if part.type.shape[axis] != 0:
+                self._nest([part], members, tuple(start))
+            start[axis] = start[axis] + part.type.shape[axis]
+
+    def _nest(self, values: list[Value], members: list[int], start: tuple[Dim, ...]) -> None:
+        """Row loops outside, then the rest. The values are stored from `start` on."""
+        shape = values[0].type.shape
         op = self.producers.get(values[0])
         names = [self.fresh(hint) for hint in axis_names(op, len(shape))]
         survey = Survey(self.producers, values, names)
@@ -254,13 +268,17 @@ class _Nest:
             for name in names:
                 if name not in order:
                     loops.enter_context(self.loop(name, extents[name]))
-            self._store(values, members, tuple(Var(name) for name in names))
+            at = tuple(Var(name) for name in names)
+            place = tuple(from_dim(symbol(n) + d) for n, d in zip(names, start, strict=True))
+            for value, member in zip(values, members, strict=True):
+                self._store(self.outputs[member], place, value, at)
 
-    def _store(self, values: list[Value], members: list[int], subscripts: tuple[Expr, ...]) -> None:
-        for value, member in zip(values, members, strict=True):
-            expr = self.read(value, subscripts, None)
-            op = self.producers.get(value)
-            self.emit(Store(self.outputs[member], subscripts, expr, op.span if op else None))
+    def _store(
+        self, output: str, place: tuple[Expr, ...], value: Value, at: tuple[Expr, ...]
+    ) -> None:
+        expr = self.read(value, at, None)
+        op = self.producers.get(value)
+        self.emit(Store(output, place, expr, op.span if op else None))
 
     # ------------------------------------------------------------------ reading values
 
@@ -429,6 +447,15 @@ class _Nest:
             self.emit(Store(name, (), Select(chosen, at, position), self.span))
             self.emit(Store(best_name, (), Select(chosen, term, best), self.span))
         return position
+
+
+def _joins_runs(op: Op) -> bool:
+    """Whether the op is a concat of parts that lie in long runs: each has loops of its own then."""
+    if op.name != "concat":
+        return False
+    axis = op.attributes["axis"]
+    runs = [product(part.type.shape[axis:]) for part in op.operands]
+    return all(not isinstance(run, int) or run == 0 or run >= _RUN for run in runs)
 
 
 def _plain(name: str) -> str:

@@ -1,7 +1,8 @@
 """Every pass there is, registered by name: import this to be able to run them.
 
-Graph to graph: canonicalize, fold, cse, dce, decompose, choose_layouts, fuse. Loops to loops:
-share_kernels, schedule, prepare, plan_memory, and the transformations that strategies are made of.
+Graph to graph: canonicalize, fold, cse, join_concats, dce, decompose, choose_layouts, fuse. Loops
+to loops: share_kernels, schedule, prepare, plan_memory, and the transformations that strategies are
+made of.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from stepwell.lowering.dce import Dce
 from stepwell.lowering.decompose import Decompose
 from stepwell.lowering.fold import Fold
 from stepwell.lowering.fuse import Fuse
+from stepwell.lowering.join_concats import JoinConcats
 from stepwell.lowering.plan_memory import PlanMemory
 from stepwell.lowering.prepare import Prepare
 from stepwell.lowering.schedule import Schedule
 from stepwell.lowering.share_kernels import ShareKernels
 from stepwell.lowering.transforms.passes import TRANSFORMS
 
-GRAPH_PASSES = (Canonicalize, Fold, Cse, Dce, Decompose, ChooseLayouts, Fuse)
+GRAPH_PASSES = (Canonicalize, Fold, Cse, JoinConcats, Dce, Decompose, ChooseLayouts, Fuse)
 LOOP_PASSES = (ShareKernels, Schedule, Prepare, PlanMemory, *TRANSFORMS)
 
 for _cls in (*GRAPH_PASSES, *LOOP_PASSES):
