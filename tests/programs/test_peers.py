@@ -198,6 +198,16 @@ class Gpt2Decode(nn.Module):
         return x + self.fc2(F.gelu(self.fc1(self.norm2(x)), approximate="tanh")), k, v
 
 
+class LSTM(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(256, 256)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        y, (h, c) = self.lstm(x)
+        return y, h, c
+
+
 @dataclass(frozen=True)
 class Workload:
     """A source of `benchmarks/peers/`, its module, and the shapes of its inputs."""
@@ -225,6 +235,7 @@ WORKLOADS = [
              [(1, 12, 128, 64)] * 3),
     Workload("bert_layer_s128", BertLayer, [(1, 128, 768)]),
     Workload("gpt2_block_decode", Gpt2Decode, [(1, 1, 768), *[(1, 12, 512, 64)] * 2]),
+    Workload("lstm_s64_h256", LSTM, [(64, 1, 256)]),
 ]  # fmt: skip
 
 
