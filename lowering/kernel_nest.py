@@ -238,7 +238,8 @@ class _Nest:
         op = self.producers.get(values[0])
         if op is None or len(values) > 1 or not _joins_runs(op):
             return self._nest(values, members, (0,) * len(shape))
-        axis, start = op.attributes["axis"], [0] * len(shape)
+        axis: int = op.attributes["axis"]
+        start: list[Dim] = [0] * len(shape)
         for part in op.operands:
             if part.type.shape[axis] != 0:
                 self._nest([part], members, tuple(start))

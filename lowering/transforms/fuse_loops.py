@@ -58,7 +58,8 @@ def _collapse(kernel: Kernel, loop: For, inner: For, index: str) -> Kernel:
     """Merge the dimensions of parameters that are always read and written at `outer, inner`."""
     pair = (Var(loop.index), Var(inner.index))
     accesses: dict[str, list[tuple[Expr, ...]]] = {}
-    for access in (*loads_of(kernel.body), *stores_of(kernel.body)):
+    found: list[Load | Store] = [*loads_of(kernel.body), *stores_of(kernel.body)]
+    for access in found:
         accesses.setdefault(access.buffer, []).append(access.indices)
     for number, parameter in enumerate(kernel.parameters):
         at = _position(accesses.get(parameter.buffer.name, []), parameter.buffer, pair, inner)
