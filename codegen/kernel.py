@@ -34,6 +34,7 @@ from stepwell.codegen.values import (
     POINTER,
     Linear,
     constant,
+    intrinsic,
 )
 from stepwell.ir.loop.core import (
     ALIGNMENT,
@@ -107,8 +108,16 @@ def emit_kernel(
     _place_scratch(e, kernel)
     emitter = Statements(e, _vector_arrays(kernel), debug, subprogram)
     emitter.block(kernel.body)
+    _order_streams(e, kernel)
     e.builder.ret(constant(I32, 0))
     entry.branch(start)
+
+
+def _order_streams(e: Emission, kernel: Kernel) -> None:
+    """Streamed stores are weakly ordered on x86: a fence before others may look."""
+    streams = any(isinstance(s, Store) and s.stream for s in statements(kernel.body))
+    if streams and e.target.architecture == "x86_64":
+        intrinsic(e.builder, "llvm.x86.sse.sfence", ir.VoidType(), [])
 
 
 def _place_scratch(e: Emission, kernel: Kernel) -> None:

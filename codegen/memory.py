@@ -121,7 +121,9 @@ def _load_strided(e: Emission, buffer: MemoryBuffer, offset: Linear, type: LLVMT
     return e.builder.shuffle_vector(low, high, numbers(I32, places))
 
 
-def store(e: Emission, buffer: MemoryBuffer, offset: Value, value: LLVMValue) -> None:
+def store(
+    e: Emission, buffer: MemoryBuffer, offset: Value, value: LLVMValue, stream: bool = False
+) -> None:
     """Stores a register value (scalar or vector) at an element offset, where the mask allows."""
     dtype = buffer.buffer.dtype
     raw = to_storage(e.builder, e.target, value, dtype)
@@ -138,7 +140,10 @@ def store(e: Emission, buffer: MemoryBuffer, offset: Value, value: LLVMValue) ->
     if isinstance(offset, Linear) and offset.step == 1:
         address = _address(e, buffer, offset)
         if mask is None:
-            e.builder.store(raw, address, align=align)
+            if stream:
+                _stream(e, raw, address, align)
+            else:
+                e.builder.store(raw, address, align=align)
             return
         name = f"llvm.masked.store.{suffix(raw.type)}.p0"
         operands = [raw, address, constant(I32, align), mask]
@@ -149,6 +154,22 @@ def store(e: Emission, buffer: MemoryBuffer, offset: Value, value: LLVMValue) ->
         mask = constant(ir.VectorType(ir.IntType(1), lanes), True)
     name = f"llvm.masked.scatter.{suffix(raw.type)}.{suffix(addresses.type)}"
     intrinsic(e.builder, name, ir.VoidType(), [raw, addresses, constant(I32, align), mask])
+
+
+def _stream(e: Emission, raw: LLVMValue, address: LLVMValue, align: int) -> None:
+    """Past the caches where the address is that of a whole vector; else a plain store."""
+    bytes = align * raw.type.count
+    streamed, plain, done = e.block("stream"), e.block("plain"), e.block("stored")
+    rest = e.builder.and_(e.builder.ptrtoint(address, I64), constant(I64, bytes - 1))
+    e.builder.cbranch(e.builder.icmp_unsigned("==", rest, constant(I64, 0)), streamed, plain)
+    e.builder.position_at_end(streamed)
+    past = e.builder.store(raw, address, align=bytes)
+    past.set_metadata("nontemporal", e.builder.module.add_metadata([constant(I32, 1)]))
+    e.builder.branch(done)
+    e.builder.position_at_end(plain)
+    e.builder.store(raw, address, align=align)
+    e.builder.branch(done)
+    e.builder.position_at_end(done)
 
 
 def element_offset(

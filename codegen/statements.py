@@ -266,4 +266,4 @@ class Statements:
         offset = memory.element_offset(
             e, buffer.buffer.shape, subscripts, lambda dim: dim_value(e, dim)
         )
-        memory.store(e, buffer, offset, llvm_value(e, value))
+        memory.store(e, buffer, offset, llvm_value(e, value), statement.stream)

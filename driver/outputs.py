@@ -5,6 +5,8 @@ page, each cleared on first touch: for a kernel bound by memory that takes longe
 So blocks of a mebibyte and more are kept, and given out again once the last array that shares
 their memory is gone; CPython's reference counts tell.
 
+They begin at a line of the cache, so that whole vectors can be stored past it.
+
     y = pool.empty((4096, 1024), f32); del y
     z = pool.empty((4096, 1024), f32)            # the same memory
 """
@@ -19,8 +21,10 @@ from typing import Any
 import numpy as np
 
 from stepwell.arrays import Array
+from stepwell.codegen.blocks import address
 
 LARGE = 1 << 20  # bytes from which a block is kept
+LINE = 64  # bytes
 KEPT = 4  # blocks kept at most
 
 
@@ -37,11 +41,12 @@ class OutputPool:
         if size < LARGE:
             return np.empty(shape, dtype)
         with self._lock:
-            block = _unused(self._blocks, size)
+            block = _unused(self._blocks, size + LINE)
             if block is None:
-                block = np.empty(size, np.uint8)
+                block = np.empty(size + LINE, np.uint8)
                 self._blocks = [block, *self._blocks[: KEPT - 1]]
-            return block.view(dtype).reshape(shape)
+            start = -address(block) % LINE
+            return block[start : start + size].view(dtype).reshape(shape)
 
 
 def _unused(blocks: list[Array], size: int) -> Array | None:

@@ -9,7 +9,7 @@
                 | If(condition, then, otherwise)     inside a vector loop: a mask
                 | Let(name, value)                   a scalar, for the rest of its block
                 | Alloc(buffer)                      a local buffer, for the rest of its block
-                | Store(buffer, indices, value)
+                | Store(buffer, indices, value, stream)
                 | Check(condition, message)          else the program returns an error status
     kind      ::= serial | parallel | unrolled | vector
     space     ::= memory | scratch | register
@@ -22,6 +22,8 @@ unique in a kernel: no shadowing, and no two loops share an index name.
 lanes before the next: a `Let` there holds one number per lane, and an `If` on a lane-dependent
 condition masks. Vector loops do not nest, and hold no serial loop. A subscript that is the lane
 index plus something is a contiguous access.
+
+*Streamed stores* are stores that go past the caches: for results that would not stay in them.
 
 *Register buffers* become SSA values, never memory. Every subscript is a constant once unrolled
 loops are unrolled, except that the last one may be a vector loop's index alone: then the last
@@ -114,6 +116,7 @@ class Store:
     indices: tuple[Expr, ...]
     value: Expr
     span: Span | None = field(default=None, compare=False)
+    stream: bool = False
 
 
 @dataclass(frozen=True)

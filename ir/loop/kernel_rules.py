@@ -224,6 +224,8 @@ class _KernelVerifier:
         if store.value.dtype != buffer.dtype:
             self.fail(f"`{name}` holds {buffer.dtype}, the value is {store.value.dtype}", store)
         self.register_access(name, store.indices, scope, store)
+        if store.stream and buffer.space != "memory":
+            self.fail(f"`{name}` is not a parameter: a store to it is not streamed", store)
         apart = scope.chosen or any(scope.depends(index) for index in store.indices)
         if name in scope.outside and not apart:
             self.fail(f"every iteration of the parallel loop writes this of `{name}`", store)

@@ -243,7 +243,8 @@ class _Reader:
             case syntax.StoreNode():
                 resolver.buffer(node.buffer, scope)
                 indices = tuple(resolver.expr(index, scope) for index in node.indices)
-                return Store(node.buffer.text, indices, resolver.expr(node.value, scope), span)
+                value = resolver.expr(node.value, scope)
+                return Store(node.buffer.text, indices, value, span, node.stream)
             case syntax.CheckNode():
                 return Check(resolver.condition(node.condition, scope), node.message, span)
 

@@ -54,17 +54,8 @@ INDENT = "  "
 KEYWORDS = frozenset(
     (
         *("for", "if", "let", "alloc", "check", "ops", "flops", "at"),
-        *(
-            "parallel",
-            "unrolled",
-            "vector",
-            "require",
-            "divisible",
-            "workspace",
-            "call",
-            "prepare",
-            "prepare_workspace",
-        ),
+        *("parallel", "unrolled", "vector", "stream", "require", "divisible"),
+        *("workspace", "call", "prepare", "prepare_workspace"),
         *("input", "parameter", "output", "constant", "prepared", "temporary"),
     )
 )
@@ -211,11 +202,11 @@ class _Printer:
                 return f"let {format_name(name)}: {value.dtype} = {format_expr(value)}"
             case Alloc(buffer=buffer):
                 return f"alloc {_typed(buffer)} {buffer.space}"
-            case Store(buffer=buffer, indices=indices, value=value):
+            case Store(buffer=buffer, indices=indices, value=value, stream=stream):
                 place = format_access(buffer, indices)
                 if buffer in KEYWORDS:
                     place = f"`{buffer}`{place[len(buffer) :]}"
-                return f"{place} = {format_expr(value)}"
+                return f"{place} = {format_expr(value)}{' stream' if stream else ''}"
             case Check(condition=condition, message=message):
                 return f"check {format_expr(condition)}, {format_string(message)}"
 

@@ -65,6 +65,7 @@ class StoreNode:
     buffer: Name
     indices: tuple[ExprNode, ...]
     value: ExprNode
+    stream: bool
     span: SpanNode | None
 
 
@@ -225,8 +226,8 @@ class LoopBuilder(ExpressionBuilder):
         return AllocNode(name_of(name), type, space, span)
 
     def store(self, meta: Meta, children: list[Any]) -> StoreNode:
-        buffer, indices, value, span = children
-        return StoreNode(name_of(buffer), indices or (), value, span)
+        buffer, indices, value, stream, span = children
+        return StoreNode(name_of(buffer), indices or (), value, stream is not None, span)
 
     def check(self, meta: Meta, children: list[Any]) -> CheckNode:
         condition, message, span = children

@@ -34,6 +34,7 @@ from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, repl
 from stepwell.lowering.transforms.reorder import perfect_nest
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
 from stepwell.lowering.transforms.split import split
+from stepwell.lowering.transforms.stream import stream
 from stepwell.lowering.transforms.vectorize_reduction import accumulators, vectorize_reduction
 
 UNROLL = 4  # vectors of partial results in a reduction: enough to hide the latency of an addition
@@ -50,7 +51,7 @@ def schedule_loops(kernel: Kernel, target: Target) -> Kernel:
             kernel = _inward(kernel, name, lanes)
         else:
             kernel = _across(kernel, across, lanes)
-    return without_single_loops(kernel)
+    return stream(without_single_loops(kernel), target.l3_share)
 
 
 def _flattened(kernel: Kernel) -> Kernel:

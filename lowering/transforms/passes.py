@@ -24,6 +24,7 @@ from stepwell.lowering.transforms.localize import localize
 from stepwell.lowering.transforms.navigate import ScheduleError, replace_loop
 from stepwell.lowering.transforms.simplify import simplify_kernel
 from stepwell.lowering.transforms.split import Tail, split
+from stepwell.lowering.transforms.stream import stream
 from stepwell.lowering.transforms.vectorize_reduction import vectorize_reduction
 
 Loops = Program | Kernel
@@ -184,6 +185,20 @@ class Hoist:
 
 
 @dataclass(frozen=True)
+class Stream:
+    """`y[i, l] = e` → `y[i, l] = e stream`, in kernels that move more than `room` bytes."""
+
+    room: int = 0
+    name: ClassVar[str] = "stream"
+    kind: ClassVar[str] = "loop"
+
+    def run(self, ir: Loops) -> Loops:
+        if isinstance(ir, Kernel):
+            return stream(ir, self.room)
+        return replace(ir, kernels=tuple(stream(kernel, self.room) for kernel in ir.kernels))
+
+
+@dataclass(frozen=True)
 class SimplifyIndices:
     """Subscripts and conditions simplified under the ranges of the loops around them."""
 
@@ -254,6 +269,7 @@ TRANSFORMS = (
     Unroll,
     VectorizeReduction,
     Hoist,
+    Stream,
     SimplifyIndices,
     Localize,
     Distribute,

@@ -22,6 +22,11 @@ def test_a_dropped_output_is_written_again() -> None:
     assert place(pool.empty(SHAPE, F32)) == first
 
 
+def test_large_outputs_begin_at_a_line_of_the_cache() -> None:
+    pool = OutputPool()
+    assert {place(pool.empty((LARGE + i,), F32)) % 64 for i in range(3)} == {0}
+
+
 def test_an_output_in_use_is_not() -> None:
     pool = OutputPool()
     kept = pool.empty(SHAPE, F32)

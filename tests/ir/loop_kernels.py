@@ -122,7 +122,7 @@ class _Maker:
             return [let]
         if kind in (1, 2):
             i, j, inside = self.position()
-            return [If(inside, (Store("y", (i, j), self.number(2)),))]
+            return [If(inside, (Store("y", (i, j), self.number(2), stream=self.flip()),))]
         if kind == 3:
             otherwise = self.block(depth - 1, lanes) if self.flip() else ()
             return [If(self.condition(1), self.block(depth - 1, lanes), otherwise)]

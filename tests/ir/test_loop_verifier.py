@@ -74,6 +74,7 @@ def test_random_kernels_keep_the_rules(kernel: Kernel) -> None:
         ),
         ("let t: i64 = ids[0] for i in 0..t { }", "depends on `t`", "for i in 0..t {"),
         ("x[0, 0] = 1.0", "it is not written", "x[0, 0] = 1.0"),
+        ("alloc a: f32 register a[] = 1.0 stream", "is not streamed", "a[] = 1.0 stream"),
         ("y[0] = 1.0", "`y` has 2 dimensions, 1 subscripts", "y[0] = 1.0"),
         ("y[0, 0] = x[0]", "`x` has 2 dimensions, 1 subscripts", "y[0, 0] = x[0]"),
         ("y[0, 0] = 1.0_f64", "`y` holds f32, the value is f64", "y[0, 0] = 1.0_f64"),

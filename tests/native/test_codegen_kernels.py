@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from loop_build import call, interpreted, kernel_program, machines, run
+from loop_build import call, interpreted, kernel_program, machines, run, workspace
 
+from stepwell.codegen.compile import assembly
 from stepwell.codegen.jit import NativeProgram
+from stepwell.codegen.llvm import llvm_text
+from stepwell.ir.target import named
 
 MACHINES = {target.name: target for target in machines()}
 NAMES = list(MACHINES)
@@ -360,3 +363,33 @@ def test_vector_lengths(n):
     """
     for target in NAMES:
         check(text, {}, target, x=numbers(n), i=np.arange(n, dtype=np.int8) * 3)
+
+
+STREAMED = """
+kernel twice(x: f32[2, 72] in, out: f32[2, 72] out) pointwise {
+  for i in 0..2 {
+    for k in 0..4 {
+      for l in 0..16 vector { out[i, 16*k + l] = x[i, 16*k + l] * 2.0 stream }
+    }
+    for m in 0..8 vector { out[i, 64 + m] = x[i, 64 + m] * 2.0 }
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("target", NAMES)
+@pytest.mark.parametrize("shift", [0, 4, 32])
+def test_streamed_stores_at_any_address(target, shift):
+    """`shift` bytes behind the address of a line; the rows' addresses differ by half a line."""
+    native = NativeProgram.compile(kernel_program(STREAMED), MACHINES[target])
+    x, memory = numbers(2, 72), workspace(2 * 72 * 4 + 64)
+    out = memory[shift : shift + x.nbytes].view(np.float32).reshape(x.shape)
+    place = workspace(64).ctypes.data
+    assert native.run([], [x.ctypes.data], [out.ctypes.data], place, place) == 0
+    np.testing.assert_array_equal(out, 2 * x)
+
+
+def test_streamed_stores_are_non_temporal():
+    code = assembly(llvm_text(kernel_program(STREAMED), named("x86-64-v4")), named("x86-64-v4"))
+    assert "vmovntps" in code
+    assert "sfence" in code
