@@ -199,6 +199,8 @@ def _dim(node: ast.expr) -> Dim:
             return value
         case ast.Name(id=name):
             return symbol(name.removeprefix("n_"))
+        case ast.Attribute(value=ast.Name(id=group), attr=name):
+            return symbol(f"{group.removeprefix('n_')}.{name.removeprefix('n_')}")
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return 0 - _dim(operand)
         case ast.Call(func=ast.Name(id=function), args=[left, right]):

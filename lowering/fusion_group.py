@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from stepwell.ir.graph.core import Op, Value
+from stepwell.ir.loop.core import THREADS
 from stepwell.ir.scalar import (
     Cast,
     Const,
@@ -33,11 +34,12 @@ from stepwell.ir.size import Dim, evaluate, symbols
 from stepwell.lowering.ranges import simplify
 
 NOMINAL = 64  # what an unknown size counts as when costs are compared
+NOMINAL_THREADS = 4
 
 
 def nominal(dim: Dim) -> int:
     """The dim with every symbol at its nominal size."""
-    return evaluate(dim, dict.fromkeys(symbols(dim), NOMINAL))
+    return evaluate(dim, {**dict.fromkeys(symbols(dim), NOMINAL), THREADS: NOMINAL_THREADS})
 
 
 def root_reduction(formula: Formula) -> Reduce | None:

@@ -9,8 +9,8 @@ import numpy as np
 from stepwell.ir import size
 from stepwell.ir.checking import Inputs, Kind, random_array, random_sizes
 from stepwell.ir.diagnostics import InputError
-from stepwell.ir.loop.core import Block, Buffer, For, If, Kernel, Program
-from stepwell.ir.loop.interpreter import interpret_program, run_kernel
+from stepwell.ir.loop.core import THREADS, Block, Buffer, For, If, Kernel, Program
+from stepwell.ir.loop.interpreter import INTERPRETED_THREADS, interpret_program, run_kernel
 from stepwell.ir.loop.parser import parse_kernel, parse_loops
 from stepwell.ir.loop.printer import format_kernel, format_loops
 from stepwell.ir.loop.sizes import bind_sizes
@@ -42,10 +42,10 @@ def _array(buffer: Buffer, sizes: Mapping[str, int], random: np.random.Generator
 
 def work(program: Program, sizes: Mapping[str, int]) -> int:
     """About how many statements a run takes."""
-    total = 0
+    total, known = 0, {**sizes, THREADS: INTERPRETED_THREADS}
     for call in (*program.preparations, *program.calls):
         kernel = program.kernel(call.kernel)
-        values = [size.evaluate(dim, sizes) for dim in call.sizes]
+        values = [size.evaluate(dim, known) for dim in call.sizes]
         total += _block_work(kernel.body, dict(zip(kernel.sizes, values, strict=True)))
     return total
 

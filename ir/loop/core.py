@@ -25,6 +25,10 @@ index plus something is a contiguous access.
 
 *Streamed stores* are stores that go past the caches: for results that would not stay in them.
 
+*Parallel loops* are done by the threads of a pool. How many there are is known at run time: to a
+program it is the size THREADS, which is always there; a kernel gets it, or a number of tasks made
+of it, as one of its own sizes.
+
 *Register buffers* become SSA values, never memory. Every subscript is a constant once unrolled
 loops are unrolled, except that the last one may be a vector loop's index alone: then the last
 dimension is that loop's extent, in every access. `Horizontal` reduces all elements of one.
@@ -191,7 +195,8 @@ class ProgramBuffer:
 class Program:
     """A whole model: its calls run in order, its preparations once before the first run.
 
-    The workspaces are in bytes; None before planning.
+    The workspaces are in bytes; None before planning. The sizes of calls, offsets and the workspace
+    may depend on THREADS, besides `sizes`.
     """
 
     name: str
@@ -232,6 +237,7 @@ class Program:
         )
 
 
+THREADS = "pool.threads"  # a program's implicit size: how many threads run it, at least 1
 ALIGNMENT = 64  # bytes: of the workspace, of every buffer in it, and of weights
 
 
@@ -250,6 +256,11 @@ def statements(block: Block) -> Iterator[Statement]:
             case If(then=then, otherwise=otherwise):
                 yield from statements(then)
                 yield from statements(otherwise)
+
+
+def is_parallel(kernel: Kernel) -> bool:
+    """Whether the kernel needs a pool: it has a parallel loop."""
+    return any(isinstance(s, For) and s.kind == "parallel" for s in statements(kernel.body))
 
 
 def scratch_buffers(kernel: Kernel) -> tuple[tuple[Buffer, Dim], ...]:

@@ -20,6 +20,7 @@ import numpy as np
 
 from stepwell.ir.diagnostics import InputError, InternalError
 from stepwell.ir.loop.core import (
+    THREADS,
     Buffer,
     Call,
     Kernel,
@@ -34,6 +35,7 @@ from stepwell.ir.size import Dim, evaluate
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+INTERPRETED_THREADS = 3  # so that work is shared, and not evenly
 FILL = 0xFF  # every byte of uninitialised memory: NaN, -1, 255, true
 
 
@@ -86,7 +88,8 @@ def _compiled(kernel: Kernel) -> Callable[..., None]:
         raise InputError(message)
 
     namespace = dict(python.namespace)
-    namespace |= {"out_of_bounds": out_of_bounds, "fail": fail, "uninitialised": _refilled}
+    namespace |= {"out_of_bounds": out_of_bounds, "uninitialised": _refilled}
+    namespace |= {"fail": fail, "Failure": InputError}
     exec(compile(python.source, f"<kernel {kernel.name}>", "exec"), namespace)
     return namespace["kernel"]  # type: ignore[no-any-return]
 
@@ -118,14 +121,15 @@ def interpret_program(
     inputs: Mapping[str, Array],
     parameters: Mapping[str, Array],
     sizes: Mapping[str, int] | None = None,
+    threads: int = INTERPRETED_THREADS,
 ) -> dict[str, Array]:
-    """Run a whole program; the outputs by name. The arrays given are not changed.
+    """Run a whole program, as `threads` would; the outputs by name. The arrays given stay.
 
     Sizes are read from the arrays' shapes; `sizes` gives those that no shape determines.
     Raises InputError where an array does not fit, a constraint or a `check` fails.
     """
     given = {**inputs, **parameters}
-    values = bind_sizes(program, given, sizes or {})
+    values = {**bind_sizes(program, given, sizes or {}), THREADS: threads}
     workspace, preparing = (
         _workspace(bytes, values) for bytes in (program.workspace, program.preparation_workspace)
     )

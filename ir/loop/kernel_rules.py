@@ -226,6 +226,8 @@ class _KernelVerifier:
         self.register_access(name, store.indices, scope, store)
         if store.stream and buffer.space != "memory":
             self.fail(f"`{name}` is not a parameter: a store to it is not streamed", store)
+        if name in scope.outside and buffer.space == "register":
+            self.fail(f"`{name}` is in the registers of another thread", store)
         apart = scope.chosen or any(scope.depends(index) for index in store.indices)
         if name in scope.outside and not apart:
             self.fail(f"every iteration of the parallel loop writes this of `{name}`", store)

@@ -20,6 +20,7 @@ import numpy as np
 from stepwell.ir.graph.core import Constraint
 from stepwell.ir.loop import syntax
 from stepwell.ir.loop.core import (
+    THREADS,
     Alloc,
     Block,
     Buffer,
@@ -93,14 +94,14 @@ class _Reader:
 
     def program(self, node: syntax.ProgramNode, kernels: tuple[Kernel, ...]) -> Program:
         sizes = tuple(name.text for name in node.sizes)
-        scope = Scope().with_names(sizes)
-        workspace, preparing = (self.workspace(node, scope, kind) for kind in (False, True))
+        scope, planned = Scope().with_names(sizes), Scope().with_names((*sizes, THREADS))
+        workspace, preparing = (self.workspace(node, planned, kind) for kind in (False, True))
         return Program(
             node.name.text,
             sizes,
-            tuple(self.declaration(item, scope) for item in node.declarations),
+            tuple(self.declaration(item, scope, planned) for item in node.declarations),
             tuple(self.constraint(item, scope) for item in node.constraints),
-            tuple(self.call(item, scope) for item in node.calls if not item.preparing),
+            tuple(self.call(item, planned) for item in node.calls if not item.preparing),
             kernels,
             workspace,
             tuple(self.call(item, scope) for item in node.calls if item.preparing),
@@ -115,9 +116,11 @@ class _Reader:
             self.resolver.fail(found[1].at, "SW0901", message)
         return self.resolver.dim(found[0], scope) if found else None
 
-    def declaration(self, node: syntax.DeclarationNode, scope: Scope) -> ProgramBuffer:
+    def declaration(
+        self, node: syntax.DeclarationNode, scope: Scope, planned: Scope
+    ) -> ProgramBuffer:
         buffer = self.buffer(node.name, node.type, "memory", scope)
-        offset = None if node.offset is None else self.resolver.dim(node.offset, scope)
+        offset = None if node.offset is None else self.resolver.dim(node.offset, planned)
         data, initializer = None, ""
         match node.value:
             case Name(text=text) | String(text=text):

@@ -221,11 +221,23 @@ class _Writer:
             self.statements(loop.body)
             self.lanes = None
             return
-        # Parallel loops run backwards: an order that parallel code must stand.
-        backwards = loop.kind == "parallel"
-        range_ = f"range({extent} - 1, -1, -1)" if backwards else f"range({extent})"
-        with self.block(f"for {variable} in {range_}:"):
+        if loop.kind == "parallel":
+            self.parallel(loop, variable, extent)
+            return
+        with self.block(f"for {variable} in range({extent}):"):
             self.statements(loop.body)
+
+    def parallel(self, loop: For, variable: str, extent: str) -> None:
+        """Backwards: an order that parallel code must stand. All iterations run; where checks fail
+        in several, the first of these tells."""
+        failure = self.fresh("failure")
+        self.line(f"{failure} = None")
+        with self.block(f"for {variable} in range({extent} - 1, -1, -1):"):
+            with self.block("try:"):
+                self.statements(loop.body)
+            with self.block("except Failure as error:"):
+                self.line(f"{failure} = error")
+        self.line(f"if {failure} is not None: raise {failure}")
 
     def branch(self, branch: If) -> None:
         if self.lanes is None:

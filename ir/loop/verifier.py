@@ -23,7 +23,15 @@ from functools import cached_property
 from typing import NoReturn
 
 from stepwell.ir.diagnostics import VerifyError
-from stepwell.ir.loop.core import KNOWN, Call, Kernel, Program, ProgramBuffer, scratch_bytes
+from stepwell.ir.loop.core import (
+    KNOWN,
+    THREADS,
+    Call,
+    Kernel,
+    Program,
+    ProgramBuffer,
+    scratch_bytes,
+)
 from stepwell.ir.loop.kernel_rules import verify_kernel
 from stepwell.ir.loop.printer import buffer_line, call_line
 from stepwell.ir.size import Dim, evaluate, is_opaque, product, substitute, symbols
@@ -68,11 +76,11 @@ class _ProgramVerifier:
 
     def run(self) -> None:
         program = self.program
-        self.once(program.sizes, "size")
+        self.once((*program.sizes, THREADS), "size")
         self.once((item.buffer.name for item in program.buffers), "buffer")
         self.once((kernel.name for kernel in program.kernels), "kernel")
         if program.workspace is not None:
-            self.known([program.workspace], "the workspace")
+            self.planned([program.workspace], "the workspace")
         if not isinstance(program.preparation_workspace, int | None):
             self.fail("the workspace to prepare in is a number of bytes")
         for item in program.buffers:
@@ -90,11 +98,23 @@ class _ProgramVerifier:
                 self.fail(f"there are two {what}s called `{name}`")
             seen.add(name)
 
-    def known(self, dims: Iterable[Dim], what: str, at: Call | ProgramBuffer | None = None) -> None:
+    def known(
+        self,
+        dims: Iterable[Dim],
+        what: str,
+        at: Call | ProgramBuffer | None = None,
+        implicit: frozenset[str] = frozenset(),
+    ) -> None:
         for dim in dims:
-            unknown = sorted(symbols(dim) - set(self.program.sizes))
+            unknown = sorted(symbols(dim) - {*self.program.sizes, *implicit})
             if unknown:
                 self.fail(f"{what} depends on `{unknown[0]}`, which is no size", at)
+
+    def planned(
+        self, dims: Iterable[Dim], what: str, at: Call | ProgramBuffer | None = None
+    ) -> None:
+        """What may depend on how many threads there are, too."""
+        self.known(dims, what, at, frozenset((THREADS,)))
 
     def declaration(self, item: ProgramBuffer) -> None:
         buffer = item.buffer
@@ -122,7 +142,7 @@ class _ProgramVerifier:
         preparing = item.role == "prepared" and item.buffer.name not in self.held
         workspace = program.preparation_workspace if preparing else program.workspace
         if item.offset is not None:
-            self.known([item.offset], "the offset", item)
+            self.planned([item.offset], "the offset", item)
             if item.role != "temporary" and not preparing:
                 self.fail("only temporaries lie in the workspace", item)
             if workspace is None:
@@ -146,9 +166,7 @@ class _ProgramVerifier:
                 self.fail(f"{what} ends at byte {start + length} of {room} bytes{where}", at)
 
     def _trials(self) -> list[dict[str, int]]:
-        names = self.program.sizes
-        if not names:
-            return [{}]
+        names = (*self.program.sizes, THREADS)
         alike = [dict.fromkeys(names, value) for value in TRIALS]
         mixed = [
             {name: TRIALS[(i * (k + 1) + k) % len(TRIALS)] for k, name in enumerate(names)}
@@ -209,7 +227,7 @@ class _ProgramVerifier:
         except KeyError:
             self.fail(f"there is no kernel `{call.kernel}`", call)
         self.counts(call, kernel)
-        self.known(call.sizes, "a size", call)
+        self.planned(call.sizes, "a size", call)
         sizes = dict(zip(kernel.sizes, call.sizes, strict=True))
         written: list[str] = []
         for parameter, name in zip(kernel.parameters, call.arguments, strict=True):
@@ -259,7 +277,7 @@ class _ProgramVerifier:
 
     def scratch(self, call: Call, kernel: Kernel, workspace: Dim | None) -> None:
         if call.scratch is not None:
-            self.known([call.scratch], "the place of the scratch", call)
+            self.planned([call.scratch], "the place of the scratch", call)
             if workspace is None:
                 self.fail("there is a place for scratch, but no workspace", call)
             sizes = dict(zip(kernel.sizes, call.sizes, strict=True))
