@@ -37,20 +37,23 @@ def target_machine(target: Target) -> Any:
     )
 
 
-def parsed(text: str) -> Any:
-    """The module, verified. InternalError where LLVM refuses the text."""
+def parsed(text: str, linked: str = "") -> Any:
+    """The module, verified, with another one linked in. InternalError where LLVM refuses."""
     _initialize()
+    context = llvm.create_context()
     try:
-        module = llvm.parse_assembly(text, llvm.create_context())
+        module = llvm.parse_assembly(text, context)
+        if linked:
+            module.link_in(llvm.parse_assembly(linked, context))
         module.verify()
     except RuntimeError as error:
         raise InternalError(f"LLVM refuses the generated code: {error}") from error
     return module
 
 
-def optimised(text: str, target: Target) -> Any:
+def optimised(text: str, target: Target, linked: str = "") -> Any:
     """The module after LLVM's passes."""
-    module = parsed(text)
+    module = parsed(text, linked)
     machine = target_machine(target)
     module.data_layout = str(machine.target_data)
     options = llvm.create_pipeline_tuning_options(speed_level=LEVEL)
@@ -73,9 +76,9 @@ def assembly(text: str, target: Target) -> str:
     return str(target_machine(target).emit_assembly(optimised(text, target)))
 
 
-def object_bytes(text: str, target: Target) -> bytes:
+def object_bytes(text: str, target: Target, linked: str = "") -> bytes:
     """An object file. InternalError where it would need another library than libc."""
-    data = bytes(target_machine(target).emit_object(optimised(text, target)))
+    data = bytes(target_machine(target).emit_object(optimised(text, target, linked)))
     foreign = foreign_symbols(data)
     if foreign:
         raise InternalError(f"the code calls {', '.join(sorted(foreign))}, which libc lacks")

@@ -2,8 +2,9 @@
 
 In: a `Program` and its kernels' functions. Out: functions and data in the module,
 
-    i32 @NAME_run(i64 %N, ptr %image, ptr %out, ptr %weights, ptr %workspace)
-    i64 @NAME_workspace_size(i64 %N)        i64 @NAME_weights_size()        ptr @NAME_weights()
+    i32 @NAME_run(i64 %N, ptr %image, ptr %out, ptr %weights, ptr %workspace, ptr %pool)
+    i64 @NAME_workspace_size(i64 %N, ptr %pool)
+    i64 @NAME_weights_size()        ptr @NAME_weights()
     i32 @NAME_prepare(ptr %parameters, ptr %weights, ptr %workspace)
     i64 @NAME_prepare_workspace_size()
     ptr @NAME_error_message(i32 %status)    ptr @NAME_description()
@@ -34,18 +35,22 @@ from stepwell.codegen.conditions import (
 )
 from stepwell.codegen.expressions import dim_value
 from stepwell.codegen.kernel import ArgumentFacts
+from stepwell.codegen.parallel import POOL, in_frame
+from stepwell.codegen.runtime import RESOLVE
 from stepwell.codegen.state import Emission, materialise
 from stepwell.codegen.values import I1, I8, I32, I64, POINTER, Linear, LLVMValue, constant
 from stepwell.ir.loop.core import (
     ALIGNMENT,
+    THREADS,
     Call,
     Check,
     Kernel,
     Program,
     ProgramBuffer,
+    is_parallel,
     statements,
 )
-from stepwell.ir.size import Dim, evaluate, provably_le
+from stepwell.ir.size import Dim, evaluate, provably_le, symbols
 from stepwell.ir.target import Target
 
 _LARGEST = float(2**62)
@@ -188,8 +193,11 @@ class EntryEmitter:
 
     def _workspace_size(self) -> None:
         """Bytes of workspace, or -1 where the sizes are refused."""
-        function = self._function("workspace_size", I64, [I64] * len(self.program.sizes))
+        sizes = [I64] * len(self.program.sizes)
+        function = self._function("workspace_size", I64, [*sizes, POINTER])
         e = self._emission(function, self.program.sizes)
+        if THREADS in symbols(self._workspace):
+            self._resolve(e, function.args[-1])
         self._require(e, self._sizes_fine(e), constant(I64, -1))
         self._require(e, self._in_range(e), constant(I64, -1))
         e.builder.ret(materialise(e, dim_value(e, self._workspace)))
@@ -203,15 +211,18 @@ class EntryEmitter:
         inputs = self.program.with_role("input")
         outputs = self.program.with_role("output")
         sizes = len(self.program.sizes)
-        pointers = len(inputs) + len(outputs) + 2 + (kind == "profile")
+        pointers = len(inputs) + len(outputs) + 3 + (kind == "profile")
         function = self._function(kind, I32, [I64] * sizes + [POINTER] * pointers)
         e = self._emission(function, self.program.sizes)
         arguments = list(function.args[sizes:])
         times = arguments.pop() if kind == "profile" else None
-        *buffers, weights, workspace = arguments
+        *buffers, weights, workspace, pool = arguments
         names = [item.buffer.name for item in (*inputs, *outputs)]
-        for name, argument in zip([*names, "weights", "workspace"], arguments, strict=True):
+        given = [*names, "weights", "workspace", "pool"]
+        for name, argument in zip(given, arguments, strict=True):
             argument.name = name
+        if any(map(is_parallel, self.program.kernels)):
+            e.pool = self._resolve(e, pool)
         self._require(e, self._sizes_fine(e), constant(I32, interface.NEGATIVE_SIZE))
         self._require(e, self._in_range(e), constant(I32, interface.SIZE_OVERFLOW))
         for constraint in self.program.constraints:
@@ -284,6 +295,20 @@ class EntryEmitter:
         copy = self.module.declare_intrinsic("llvm.memcpy", [POINTER, POINTER, I64])
         size = constant(I64, evaluate(bytes, {}))
         e.builder.call(copy, [to, source, size, constant(I1, False)])
+
+    def _resolve(self, e: Emission, given: LLVMValue) -> LLVMValue:
+        """The pool that runs the parallel loops, and how many threads it has."""
+        pool = in_frame(e.builder, POOL)
+        e.builder.call(self._resolver, [pool, given])
+        place = e.builder.gep(pool, [constant(I32, 0), constant(I32, 2)], source_etype=POOL)
+        e.variables[THREADS] = Linear(e.builder.load(place, typ=I64))
+        e.nonnegative.add(THREADS)
+        return pool
+
+    @property
+    def _resolver(self) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER])
+        return self.module.globals.get(RESOLVE) or ir.Function(self.module, kind, RESOLVE)
 
     def _weights(self, e: Emission, weights: LLVMValue) -> LLVMValue:
         """The caller's weights, or the embedded ones where that is null."""
@@ -360,6 +385,8 @@ class EntryEmitter:
             arguments = [places[name] for name in call.arguments]
             arguments += [materialise(e, dim_value(e, size)) for size in call.sizes]
             arguments.append(_moved(e, workspace, call.scratch or 0))
+            if is_parallel(self.program.kernel(call.kernel)):
+                arguments.append(e.pool)
             status = e.builder.call(self.kernels[call.kernel], arguments)
             if self._can_fail(call.kernel):
                 fine = e.builder.icmp_signed("==", status, constant(I32, interface.OK))

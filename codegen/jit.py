@@ -22,6 +22,9 @@ from stepwell.codegen import c_names
 from stepwell.codegen.blocks import Array, address, aligned_block
 from stepwell.codegen.compile import object_bytes, target_machine
 from stepwell.codegen.llvm import llvm_text, preparing, whole
+from stepwell.codegen.process_pool import provide_pool
+from stepwell.codegen.runtime import RESOLVE
+from stepwell.codegen.undefined import undefined_symbols
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.loop.core import Program
 from stepwell.ir.target import Target, host
@@ -72,6 +75,8 @@ class NativeProgram:
         empty = llvm.parse_assembly("")
         empty.triple = target.triple
         engine = llvm.create_mcjit_compiler(empty, machine)
+        if RESOLVE in undefined_symbols(data):
+            provide_pool()
         engine.add_object_file(llvm.ObjectFileRef.from_data(data))
         engine.finalize_object()
         address = engine.get_function_address
@@ -98,7 +103,7 @@ class NativeProgram:
 
     @cached_property
     def entry(self) -> Callable[..., int]:
-        """NAME_run itself: sizes, inputs, outputs, weights, workspace, all as numbers."""
+        """NAME_run itself: sizes, inputs, outputs, weights, workspace, pool, all as numbers."""
         return self._function("run", ctypes.c_int32, self._arguments)
 
     @cached_property
@@ -108,7 +113,7 @@ class NativeProgram:
 
     @property
     def _arguments(self) -> list[Any]:
-        pointers = [ctypes.c_void_p] * (self.inputs + self.outputs + 2)
+        pointers = [ctypes.c_void_p] * (self.inputs + self.outputs + 3)
         return [ctypes.c_int64] * self.sizes + pointers
 
     def run(
@@ -118,9 +123,10 @@ class NativeProgram:
         outputs: Sequence[int],
         weights: int,
         workspace: int,
+        pool: int = 0,
     ) -> int:
         """Runs the program on addresses; returns the status."""
-        return self.entry(*sizes, *inputs, *outputs, weights, workspace)
+        return self.entry(*sizes, *inputs, *outputs, weights, workspace, pool)
 
     def prepare(self, parameters: Sequence[int], weights: int, workspace: int) -> int:
         """Makes the weights from the parameters, all given by their addresses; returns the
@@ -141,9 +147,9 @@ class NativeProgram:
         assert status == 0, self.error_message(status)
         return weights
 
-    def workspace_size(self, sizes: Sequence[int]) -> int:
+    def workspace_size(self, sizes: Sequence[int], pool: int = 0) -> int:
         """Bytes of workspace that `run` needs; -1 where the sizes are refused."""
-        return int(self._workspace_size(*sizes))
+        return int(self._workspace_size(*sizes, pool))
 
     def weights_size(self) -> int:
         """Bytes of the weights."""
@@ -155,7 +161,8 @@ class NativeProgram:
 
     @cached_property
     def _workspace_size(self) -> Callable[..., int]:
-        return self._function("workspace_size", ctypes.c_int64, [ctypes.c_int64] * self.sizes)
+        arguments = [ctypes.c_int64] * self.sizes + [ctypes.c_void_p]
+        return self._function("workspace_size", ctypes.c_int64, arguments)
 
     def error_message(self, status: int) -> str:
         """What a status means."""

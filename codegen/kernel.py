@@ -2,11 +2,11 @@
 
 In: a `Kernel`, what is known of its arguments. Out: a function in the module,
 
-    define hidden i32 @NAME.kernel(ptr noalias %x, …, i64 %N, …, ptr noalias %scratch)
+    define hidden i32 @NAME.kernel(ptr noalias %x, …, i64 %N, …, ptr noalias %scratch, ptr %pool)
 
-that returns 0, or the status of the check that failed. Serial loops become blocks, register arrays
-and nothing else are carried around them by phis; unrolled loops are emitted once per index; vector
-loops become explicit vectors.
+that returns 0, or the status of the check that failed; the pool is there where a loop is parallel.
+Serial loops become blocks, register arrays and nothing else are carried around them by phis;
+unrolled loops are emitted once per index; vector loops become explicit vectors.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from stepwell.ir.loop.core import (
     Kernel,
     Let,
     Store,
+    is_parallel,
     scratch_buffers,
     statements,
 )
@@ -62,6 +63,7 @@ class ArgumentFacts:
 def declare_kernel(module: Any, kernel: Kernel, symbol: str, facts: Sequence[ArgumentFacts]) -> Any:
     """The kernel's function, without a body."""
     arguments = [POINTER] * len(kernel.parameters) + [I64] * len(kernel.sizes) + [POINTER]
+    arguments += [POINTER] * is_parallel(kernel)
     function = ir.Function(module, ir.FunctionType(I32, arguments), symbol)
     function.attributes.add("nounwind")
     function.attributes.add("noinline")
@@ -76,9 +78,14 @@ def declare_kernel(module: Any, kernel: Kernel, symbol: str, facts: Sequence[Arg
             argument.add_attribute("nonnull")
     for name, argument in zip(kernel.sizes, function.args[len(kernel.parameters) :], strict=False):
         argument.name = name
-    function.args[-1].name = "scratch"
-    function.args[-1].add_attribute("noalias")
+    scratch = _scratch(function, kernel)
+    scratch.name = "scratch"
+    scratch.add_attribute("noalias")
     return function
+
+
+def _scratch(function: Any, kernel: Kernel) -> Any:
+    return function.args[len(kernel.parameters) + len(kernel.sizes)]
 
 
 def emit_kernel(
@@ -101,10 +108,11 @@ def emit_kernel(
     e = Emission(builder, function, entry, target, codes, sizes=frozenset(kernel.sizes))
     for parameter, argument, fact in zip(kernel.parameters, function.args, facts, strict=False):
         buffer = parameter.buffer
-        e.memory[buffer.name] = MemoryBuffer(buffer, argument, fact.alignment)
+        e.memory[buffer.name] = MemoryBuffer(buffer, argument, fact.alignment, fact.noalias)
     for name, argument in zip(kernel.sizes, function.args[len(kernel.parameters) :], strict=False):
         e.variables[name] = Linear(argument)
         e.nonnegative.add(name)
+    e.pool = function.args[-1] if is_parallel(kernel) else None
     _place_scratch(e, kernel)
     emitter = Statements(e, _vector_arrays(kernel), debug, subprogram)
     emitter.block(kernel.body)
@@ -125,7 +133,7 @@ def _place_scratch(e: Emission, kernel: Kernel) -> None:
     for buffer, offset in scratch_buffers(kernel):
         with e.in_entry():
             place = materialise(e, dim_value(e, offset))
-        pointer = e.entry.gep(e.function.args[-1], [place], source_etype=I8)
+        pointer = e.entry.gep(_scratch(e.function, kernel), [place], source_etype=I8)
         e.memory[buffer.name] = MemoryBuffer(buffer, pointer, ALIGNMENT)
 
 

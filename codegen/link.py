@@ -68,7 +68,9 @@ def link_shared(objects: Sequence[Path], output: Path, target: Target, soname: s
         command += [f"-Wl,-soname,{soname}", "-Wl,--as-needed", "-Wl,-z,noexecstack"]
         command += ["-Wl,-z,defs"]  # a call into a library other than libc is our bug: say so now
     # Few models call libc; that it is needed is said all the same, as loaders then order it right.
-    libc = [] if "apple" in target.triple else ["-Wl,--no-as-needed", "-lc"]
+    # An older libc has its threads in a library beside it.
+    libc = ["-lpthread", "-Wl,--no-as-needed", "-lc"]
+    libc = [] if "apple" in target.triple else libc
     _run([*command, *map(str, objects), *libc])
 
 

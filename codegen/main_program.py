@@ -2,7 +2,7 @@
 
 In: a program, its header's name. Out: the text of `main.c`,
 
-    ./main weights=digits.weights N=360 image=image.raw out=out.raw
+    ./main weights=digits.weights N=360 image=image.raw out=out.raw threads=4
 
 which reads dense row-major arrays, runs the model, and writes the outputs.
 """
@@ -128,18 +128,23 @@ def _main(program: Program) -> str:
         "    int64_t workspace_size;",
         *(f"    int64_t bytes_{names.arrays[i.buffer.name]};" for i in (*inputs, *outputs)),
         *(f"    {_type(i)} *data_{names.arrays[i.buffer.name]};" for i in (*inputs, *outputs)),
-        "    const char *weights_path;",
+        "    const char *weights_path, *threads;",
+        "    stepwell_pool pool = {NULL, NULL, 0};",
         "    void *weights = NULL, *workspace;",
         "    int32_t status;",
         "    if (count < 2) {",
-        f'        fprintf(stderr, "usage: %s [weights=FILE] {" ".join(usage)}\\n", arguments[0]);',
+        f'        fprintf(stderr, "usage: %s [weights=FILE] [threads=N] {" ".join(usage)}\\n",',
+        "                arguments[0]);",
         "        return 2;",
         "    }",
     ]
     for size in sizes:
         lines.append(f'    size_{size} = size_argument(count, arguments, "{size}");')
-    arguments = ", ".join(f"size_{size}" for size in sizes)
+    arguments = ", ".join([*(f"size_{size}" for size in sizes), "&pool"])
     lines += [
+        '    threads = argument(count, arguments, "threads");',
+        "    if (threads) pool.threads = strtoll(threads, NULL, 10);",
+        '    if (threads && pool.threads < 1) fail("is no number of threads", "threads");',
         f"    workspace_size = {name}_workspace_size({arguments});",
         '    if (workspace_size < 0) fail("these sizes are refused", "sizes");',
         "    workspace = allocate(workspace_size);",
@@ -161,7 +166,7 @@ def _main(program: Program) -> str:
     call = [f"size_{size}" for size in sizes]
     call += [f"data_{names.arrays[item.buffer.name]}" for item in (*inputs, *outputs)]
     lines += [
-        f"    status = {name}_run({', '.join([*call, 'weights', 'workspace'])});",
+        f"    status = {name}_run({', '.join([*call, 'weights', 'workspace', '&pool'])});",
         f'    if (status != 0) fail({name}_error_message(status), "{name}");',
     ]
     for item in outputs:

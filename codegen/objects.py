@@ -25,6 +25,7 @@ from stepwell.codegen.header import header_text
 from stepwell.codegen.link import LinkError, link_relocatable, link_shared
 from stepwell.codegen.llvm import Embedding, llvm_text, models_text
 from stepwell.codegen.main_program import main_text
+from stepwell.codegen.runtime import RESOLVE, runtime_text, stop_at_unload
 from stepwell.ir.loop.core import Program
 from stepwell.ir.target import Target, host
 
@@ -78,7 +79,8 @@ def _objects(
         if number == 0:
             text += models_text([c_names.symbol(p.name) for p in programs])
         path = folder / f"{c_names.symbol(program.name)}.{number}.o"
-        path.write_bytes(object_bytes(text, target))
+        runtime = runtime_text(target) + stop_at_unload() if RESOLVE in text else ""
+        path.write_bytes(object_bytes(text, target, runtime))
         found.append((path, defined_symbols(text)))
     return found
 

@@ -40,6 +40,7 @@ class MemoryBuffer:
     buffer: Buffer
     pointer: LLVMValue
     alignment: int
+    noalias: bool = True
 
 
 @dataclass
@@ -51,6 +52,7 @@ class Emission:
     entry: Any  # a builder at the end of the entry block, for what depends on sizes only
     target: Target
     codes: dict[str, int]  # the status of each check's message
+    pool: LLVMValue | None = None  # of threads; None where parallel loops run in order
     memory: dict[str, MemoryBuffer] = field(default_factory=dict)
     registers: dict[str, RegisterArray] = field(default_factory=dict)
     variables: dict[str, Value] = field(default_factory=dict)

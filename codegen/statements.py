@@ -24,6 +24,7 @@ from stepwell.codegen.expressions import (
     llvm_value,
     register_subscripts,
 )
+from stepwell.codegen.parallel import emit_parallel
 from stepwell.codegen.register_store import store_register
 from stepwell.codegen.registers import RegisterArray
 from stepwell.codegen.state import CodegenError, Emission, alike, scalar
@@ -114,6 +115,8 @@ class Statements:
             raise CodegenError(f"the extent of the loop over {loop.index} differs between lanes")
         if extent.is_constant and extent.constant <= 1:
             self._unrolled(loop, extent.constant)
+        elif loop.kind == "parallel" and e.pool is not None:
+            emit_parallel(self, loop, extent)
         else:
             self._serial(loop, extent)
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import struct
 
+from stepwell.codegen.runtime import LIBC, RESOLVE
+
 _SYMBOL_TABLE = 2
 _LIBC = frozenset({"memcpy", "memmove", "memset", "memcmp"})  # what LLVM may call, all of libc
 _LIBC |= {"clock_gettime"}  # the profiling variant's clock
+_LIBC |= LIBC  # the pool's threads
 
 
 def undefined_symbols(data: bytes) -> set[str]:
@@ -35,5 +38,5 @@ def undefined_symbols(data: bytes) -> set[str]:
 
 
 def foreign_symbols(data: bytes) -> set[str]:
-    """The symbols needed that neither libc nor the linker gives; there must be none."""
-    return {n for n in undefined_symbols(data) - _LIBC if n != "_GLOBAL_OFFSET_TABLE_"}
+    """The symbols needed that neither libc, nor linker, nor runtime gives; there must be none."""
+    return undefined_symbols(data) - _LIBC - {"_GLOBAL_OFFSET_TABLE_", RESOLVE}

@@ -24,6 +24,7 @@ from stepwell.runnable import require_loadable, require_runnable
 from stepwell.signature import parse_dim
 from stepwell.source import as_source
 from stepwell.suggestions import did_you_mean, listed
+from stepwell.threads import require_count, threads_of
 from stepwell.weights import Weights
 
 
@@ -35,7 +36,7 @@ def compile(
     statics: Mapping[str, Static] | None = None,
     seed: int = 0,
     target_cpu: str | None = None,
-    threads: int = 1,
+    threads: int | None = None,
     fast_math: bool = False,
     check_each_pass: bool = False,
     cache: bool = True,
@@ -50,15 +51,16 @@ def compile(
                      own, prepared form, and no copy of these
     statics          values of the model's static arguments, by name
     target_cpu       a processor's name, where not this machine's
-    threads          an upper bound on the threads of a call
+    threads          an upper bound on the threads of a call; not given: STEPWELL_THREADS, else
+                     OMP_NUM_THREADS, else the cores that this process may use. Results do not
+                     depend on it
     fast_math        allow rewriting by rules that hold for real numbers only
     check_each_pass  verify after every pass, and compare what the program computes
     cache            look in the cache on disk, and keep the result there
 
     Raises UserError where the program is at fault, InputError where an argument is.
     """
-    if threads < 1:
-        raise InputError(f"threads: {threads} is not at least 1")
+    require_count(threads)
     if not isinstance(model, str | None):
         raise InputError(f"model: {model!r} is not the name of a model")
     if not isinstance(weights, str | Path | Mapping | None):
@@ -66,20 +68,26 @@ def compile(
     given = tuple((statics or {}).items())
     options = Options(model, target_cpu, fast_math, check_each_pass, given)
     compilation = Compilation(as_source(source), options, Trace.start())
-    return compiled_model(compilation, weights, seed, cache)
+    return compiled_model(compilation, weights, seed, cache, threads)
 
 
 def compiled_model(
-    compilation: Compilation, weights: str | Path | Weights | None, seed: int, cache: bool = True
+    compilation: Compilation,
+    weights: str | Path | Weights | None,
+    seed: int,
+    cache: bool = True,
+    threads: int | None = None,
 ) -> Model:
     """The model of a compilation, loaded into this process."""
     from stepwell.codegen.jit import NativeProgram
 
     target = compilation.target
     require_runnable(target)
+    disk = DiskCache.default() if cache else None
     try:
-        made = artefact(compilation, DiskCache.default() if cache else None)
+        made = artefact(compilation, disk)
         about = made.description
+        team = threads_of(about, threads, disk)
         native = NativeProgram.load(
             made.code, target, about["name"], len(about["sizes"]), len(about["inputs"]),
             len(about["outputs"]),
@@ -90,25 +98,32 @@ def compiled_model(
         raise InternalError(f"{type(error).__name__}: {error}") from error
     kernels = kernel_reports(made.report["kernels"])
     memory = Memory(
-        parse_dim(about["workspace"]), parse_dim(made.report["naive"]), about["weights_size"]
-    )
+        parse_dim(about["workspace"]), parse_dim(made.report["naive"]), about["weights_size"],
+        team.count,
+    )  # fmt: skip
     held = hold(about, native, weights, seed)
-    return Model(about, native, held, memory, kernels, compilation.stage)
+    return Model(about, native, held, memory, team, kernels, compilation.stage)
 
 
 def load(
-    path: str | Path, weights: str | Path | Weights | None = None, *, model: str | None = None
+    path: str | Path,
+    weights: str | Path | Weights | None = None,
+    *,
+    model: str | None = None,
+    threads: int | None = None,
 ) -> Model:
     """A model from a shared object that `stepwell build` made, with the same checks as `compile`.
 
     weights   as for `compile`, or the .weights file that was built with the object, which is
               mapped as it is; not needed where they are embedded, or there are no parameters
     model     which of its models; not needed where there is one
+    threads   an upper bound on the threads of a call, as for `compile`
 
     Raises InputError where the file is not such an object, or the weights do not fit.
     """
     from stepwell.codegen.jit import NativeProgram
 
+    require_count(threads)
     description = _choose(path, model)
     try:
         require_loadable(description["target"])
@@ -122,8 +137,10 @@ def load(
         raise InputError(f"{path} has no weights in it: name a file of them with `weights`")
     else:
         held = hold(description, native, weights or {})
-    memory = Memory(parse_dim(description["workspace"]), None, description["weights_size"])
-    return Model(description, native, held, memory)
+    team = threads_of(description, threads, DiskCache.default())
+    workspace = parse_dim(description["workspace"])
+    memory = Memory(workspace, None, description["weights_size"], team.count)
+    return Model(description, native, held, memory, team)
 
 
 def _choose(path: str | Path, model: str | None) -> dict[str, Any]:

@@ -38,9 +38,14 @@ def read_descriptions(path: str | Path) -> list[dict[str, Any]]:
 
 
 def _parsed(text: bytes) -> dict[str, Any] | None:
+    from stepwell.codegen.description import FORMAT
+
     try:
         value = json.loads(text)
     except ValueError:
         return None
     fine = isinstance(value, dict) and {"name", "symbol", "inputs", "outputs"} <= value.keys()
+    if fine and value["format"] != FORMAT:
+        compiler = value.get("compiler", "another stepwell")
+        raise InputError(f"{value['name']} was built by {compiler}, with another C interface")
     return value if fine else None

@@ -28,6 +28,7 @@ from stepwell.parameters import Held, Parameters, hold
 from stepwell.report import KernelReport, Kernels, Memory
 from stepwell.signature import Signature
 from stepwell.suggestions import did_you_mean, listed
+from stepwell.threads import Threads
 from stepwell.weights import Weights
 
 
@@ -49,15 +50,17 @@ class Model:
         native: Native,
         held: Held,
         memory: Memory,
+        threads: Threads,
         kernels: tuple[KernelReport, ...] = (),
         stages: Callable[[str, str | None], str | bytes] | None = None,
     ) -> None:
         self.description = description
         self.signature = Signature.of(description)
         self.memory = memory
+        self.threads = threads.count
         self.kernels = Kernels(kernels)
         self._native, self._stages = native, stages
-        self._run = native.entry
+        self._run, self._threads = native.entry, threads.pool
         self._held = held
         self._names = tuple(argument.name for argument in self.signature.inputs)
         self._dtypes = tuple(argument.type.dtype for argument in self.signature.inputs)
@@ -108,6 +111,7 @@ class Model:
             *[address(array) for array in outputs],
             held.address,
             self._workspace(plan.workspace),
+            self._threads,
         )
         if status:
             raise InputError(f"{self.name}: {self._native.error_message(status)}")
@@ -121,7 +125,7 @@ class Model:
         outputs = tuple(np.empty(shape, dtype) for shape, dtype in plan.outputs)
         return NativeCall(
             self._native, inputs, outputs, plan.sizes, self._held.block,
-            aligned_block(plan.workspace), len(self.kernels),
+            aligned_block(plan.workspace), self._threads, len(self.kernels),
         )  # fmt: skip
 
     def stage(self, name: str, kernel: str | None = None) -> str | bytes:
@@ -172,7 +176,7 @@ class Model:
             if min(shape, default=0) < 0:
                 raise InputError(f"{self.name}: output `{argument.name}` would have shape {shape}")
         values = tuple(sizes.values())
-        workspace = self._native.workspace_size(values)
+        workspace = self._native.workspace_size(values, self._threads)
         if workspace < 0:
             raise InputError(f"{self.name}: the sizes {sizes} are too large")
         plan = _Plan(values, outputs, workspace)

@@ -26,13 +26,13 @@ class Native(Preparing, Protocol):
 
     @property
     def entry(self) -> Callable[..., int]:
-        """(sizes…, inputs…, outputs…, weights, workspace) → status."""
+        """(sizes…, inputs…, outputs…, weights, workspace, pool) → status."""
 
     @property
     def profile_entry(self) -> Callable[..., int]:
         """The same and where the times go; only where the code was made for it."""
 
-    def workspace_size(self, sizes: Sequence[int]) -> int:
+    def workspace_size(self, sizes: Sequence[int], pool: int = 0) -> int:
         """Bytes, or -1 where the sizes are refused."""
 
     def error_message(self, status: int) -> str:
@@ -49,6 +49,7 @@ class NativeCall:
     sizes: tuple[int, ...]
     weights: Array
     workspace: Array
+    pool: int  # of threads: the address of a `stepwell_pool`
     kernels: int  # calls of kernels in one run
 
     def __call__(self) -> None:
@@ -73,7 +74,7 @@ class NativeCall:
     @cached_property
     def _arguments(self) -> tuple[int, ...]:
         arrays = (*self.inputs, *self.outputs, self.weights, self.workspace)
-        return (*self.sizes, *(address(array) for array in arrays))
+        return (*self.sizes, *(address(array) for array in arrays), self.pool)
 
     @cached_property
     def _times(self) -> Array:

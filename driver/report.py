@@ -48,16 +48,20 @@ class Kernels(tuple[KernelReport, ...]):
 @dataclass(frozen=True)
 class Memory:
     """Bytes as formulas in the sizes: `planned` is the workspace with reuse, `naive` the sum of all
-    that lies in it; `weights` is a number."""
+    that lies in it; `weights` is a number. Both may depend on how many threads there are."""
 
     planned: Dim
     naive: Dim | None
     weights: int
+    threads: int = 1
 
-    def at(self, **sizes: int) -> Memory:
+    def at(self, /, **sizes: int) -> Memory:
         """The same in numbers."""
-        naive = None if self.naive is None else evaluate(self.naive, sizes)
-        return Memory(evaluate(self.planned, sizes), naive, self.weights)
+        from stepwell.ir.loop.core import THREADS
+
+        known = {**sizes, THREADS: self.threads}
+        naive = None if self.naive is None else evaluate(self.naive, known)
+        return Memory(evaluate(self.planned, known), naive, self.weights, self.threads)
 
     def __str__(self) -> str:
         without = "" if self.naive is None else f" (without reuse {self.naive})"

@@ -75,6 +75,13 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--threads", type=int, metavar="N",
+        help="at most so many; else STEPWELL_THREADS, OMP_NUM_THREADS, or the usable cores",
+    )  # fmt: skip
+
+
 def read_inputs(items: list[str]) -> dict[str, Any]:
     """`name=value` arguments as arrays and numbers. CommandError or InputError."""
     inputs: dict[str, Any] = {}

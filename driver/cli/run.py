@@ -20,6 +20,7 @@ from stepwell.cli.arguments import (
     add_dump,
     add_json,
     add_model,
+    add_threads,
     add_weights,
     options,
     read_inputs,
@@ -30,6 +31,7 @@ from stepwell.debug import Trace
 from stepwell.files import write_file
 from stepwell.model import Model
 from stepwell.source import read_source
+from stepwell.threads import require_count
 from stepwell.weights import described
 
 HELP = "run a model on arrays from files"
@@ -57,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check", action="store_true", help="compare with the graph interpreter in float64"
     )
+    add_threads(parser)
     add_compilation(parser)
     add_dump(parser)
     add_json(parser)
@@ -65,15 +68,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.output and not args.output.endswith((".npz", ".npy")):
         raise CommandError(f"--output {args.output}: the name must end in .npz or .npy")
+    require_count(args.threads)
     inputs = read_inputs(args.input)
     if Path(args.file).suffix == ".so":
         if args.check:
             raise CommandError("--check needs the program: an object holds native code only")
-        model, compilation = load(args.file, args.weights, model=args.model), None
+        model = load(args.file, args.weights, model=args.model, threads=args.threads)
+        compilation = None
     else:
         source, trace = read_source(args.file), Trace.start(args.dump)
         compilation = Compilation(source, options(args, args.model), trace)
-        model = compiled_model(compilation, args.weights, args.seed)
+        model = compiled_model(compilation, args.weights, args.seed, threads=args.threads)
     results = _named(model, model(**inputs))
     if args.weights is None and compilation is not None and model.parameters:
         sys.stderr.write(f"note: no --weights: parameters were drawn with seed {args.seed}\n")

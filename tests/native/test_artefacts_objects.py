@@ -86,7 +86,7 @@ def test_main_reports_mistakes(tmp_path, weights):
         assert done.returncode != 0
         return done.stderr
 
-    assert "usage: ./main [weights=FILE] N=SIZE x=FILE z=FILE" in message()
+    assert "usage: ./main [weights=FILE] [threads=N] N=SIZE x=FILE z=FILE" in message()
     assert "weights: is missing" in message("N=1", "x=x.raw", "z=z.raw")
     assert "N: is no size" in message("N=1x", "x=x.raw", "z=z.raw")
     assert "w.raw: is too short" in message("weights=w.raw", "N=1", "x=x.raw", "z=z.raw")

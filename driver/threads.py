@@ -1,0 +1,61 @@
+"""The threads that run a model's parallel loops: this process's one pool, or a part of it.
+
+In: an object's description, how many threads at most. Out: `Threads`: the address of the
+`stepwell_pool` that goes with each call, and how many there are.
+
+    threads_of(description, 2)  →  Threads(address, 2);   Threads(0, 1) where no loop is parallel
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stepwell.cache import DiskCache
+from stepwell.ir.diagnostics import InputError
+from stepwell.version import compiler_digest
+
+
+@dataclass(frozen=True)
+class Threads:
+    """What NAME_run gets as its pool, and into how many tasks loops are cut at most."""
+
+    pool: int = 0
+    count: int = 1
+
+
+def require_count(threads: int | None) -> None:
+    """InputError where it is no number of threads; None stands for as many as there are."""
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise InputError(f"threads: {threads} is not at least 1")
+
+
+def threads_of(
+    description: Mapping[str, Any], threads: int | None, cache: DiskCache | None
+) -> Threads:
+    """For one model. Without a number: STEPWELL_THREADS, OMP_NUM_THREADS, or the usable cores."""
+    if not description["parallel"]:
+        return Threads()
+    from stepwell.codegen import process_pool
+
+    if cache is not None:
+        _keep_runtime(cache)
+    return Threads(process_pool.pool(threads or 0), process_pool.thread_count(threads or 0))
+
+
+def _keep_runtime(cache: DiskCache) -> None:
+    """The runtime's code from the cache, or into it."""
+    from stepwell.codegen import process_pool
+    from stepwell.ir.target import host
+
+    if process_pool.is_loaded():
+        return
+    about = f"runtime\0{compiler_digest()}\0{host().triple}\0{host().cpu}\0{host().features}"
+    key = hashlib.sha256(about.encode()).hexdigest()
+    found = cache.get(key)
+    if found is None:
+        found = process_pool.runtime_object()
+        cache.put(key, found)
+    process_pool.give_runtime(found)
