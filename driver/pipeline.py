@@ -55,6 +55,7 @@ def loop_passes(target: str = "native") -> tuple[Step, ...]:
         Step("share_kernels", "equal layers are scheduled and compiled once"),
         Step(f"schedule{option}", "each kernel's strategy: tile, pack, vectorise for the target"),
         Step("prepare", "after schedules, which say what they pack: constants are packed once"),
+        Step("parallelize", "after schedules, whose outer loops it shares among threads"),
         Step("plan_memory", "after schedules, which decide how much scratch a call needs"),
     )
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from stepwell.ir.loop.core import Block, Check, For, If, Kernel, Let, Store
 from stepwell.ir.scalar import Expr, as_dim, coefficient, loads
 from stepwell.ir.size import Dim, Size, provably_le
+from stepwell.lowering.partition import undealt
 
 Loops = tuple[tuple[str, Dim], ...]  # index and extent of each loop around, outside first
 
@@ -25,7 +26,7 @@ def can_reuse(kernel: Kernel, source: str, target: str) -> bool:
         return False
     stored: tuple[tuple[Expr, ...], Loops] | None = None
     reads: list[tuple[Expr, ...]] = []
-    for loops, exprs, store in _accesses(kernel.body, ()):
+    for loops, exprs, store in _accesses(undealt(kernel.body), ()):
         found = [load for expr in exprs for load in loads(expr)]
         if any(load.buffer == target for load in found):
             return False

@@ -16,6 +16,7 @@ from stepwell.lowering.decompose import Decompose
 from stepwell.lowering.fold import Fold
 from stepwell.lowering.fuse import Fuse
 from stepwell.lowering.join_concats import JoinConcats
+from stepwell.lowering.parallelize import Parallelize
 from stepwell.lowering.plan_memory import PlanMemory
 from stepwell.lowering.prepare import Prepare
 from stepwell.lowering.schedule import Schedule
@@ -23,7 +24,7 @@ from stepwell.lowering.share_kernels import ShareKernels
 from stepwell.lowering.transforms.passes import TRANSFORMS
 
 GRAPH_PASSES = (Canonicalize, Fold, Cse, JoinConcats, Dce, Decompose, ChooseLayouts, Fuse)
-LOOP_PASSES = (ShareKernels, Schedule, Prepare, PlanMemory, *TRANSFORMS)
+LOOP_PASSES = (ShareKernels, Schedule, Prepare, Parallelize, PlanMemory, *TRANSFORMS)
 
 for _cls in (*GRAPH_PASSES, *LOOP_PASSES):
     register_pass(_cls)

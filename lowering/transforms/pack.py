@@ -47,7 +47,8 @@ def pack(
     """Compute `expr` for all iterations of `loops` (index, room in the buffer) before a loop.
 
     `guards` are conditions on the loops' indices under which the loads may be read; `kinds` are the
-    kinds of the packing loops, serial where not given. The scratch is allocated at the top.
+    kinds of the packing loops, serial where not given. The scratch is allocated before that loop,
+    so what is packed in an outer loop belongs to one iteration of it.
     """
     stored = writes(kernel.body)
     if any(load.buffer in stored for load in loads(expr)):
@@ -68,8 +69,8 @@ def pack(
         extent = find_loop(kernel.body, index).extent
         fill = (For(index, extent, kind, fill, span),)
     fill = rename_variables(fill, {index: fresh_name(taken, index) for index, _ in loops})
-    body = replace_loop(body, before, lambda loop: (*fill, loop))
-    return replace(kernel, body=(Alloc(buffer, span), *body))
+    body = replace_loop(body, before, lambda loop: (Alloc(buffer, span), *fill, loop))
+    return replace(kernel, body=body)
 
 
 def _guard(expr: Expr, guards: Sequence[Expr]) -> Expr:

@@ -1,0 +1,225 @@
+"""Whether a loop's iterations may run in any order and at once, and what each needs for itself.
+
+In: a kernel, a loop of it. Out: the scratch buffers that must be private, or None: not independent.
+
+    for i in 0..N {                                   independent, with `row` private
+      for k in 0..K { row[k] = exp(x[i, k]) }
+      for k_1 in 0..K { y[i, k_1] = row[k_1] }
+    }
+
+Each buffer that the loop writes is one of these, or the loop is not independent:
+
+- *apart*: in every access one of the subscripts is c*i + r with 0 <= r < c, so that an iteration
+  has a slice of its own. Two subscripts that are quotient and remainder count as what they are of.
+- *private*: scratch that is allocated in the loop, or that nothing else uses and whose accesses
+  depend neither on i nor on data. For then the first iteration, before which the scratch held
+  nothing, reads only what it has written itself, and every other one does the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from stepwell.ir.dtypes import I64
+from stepwell.ir.loop.analysis import (
+    allocations,
+    index_names,
+    kernel_buffers,
+    own_expressions,
+    writes,
+)
+from stepwell.ir.loop.core import Alloc, Block, For, If, Kernel, Let, Store, statements
+from stepwell.ir.scalar import Expr, Horizontal, Load, Var, as_dim, coefficient, substitute, walk
+from stepwell.ir.size import Dim, Size, floordiv, mod, provably_le, symbol, symbols
+from stepwell.lowering.ranges import Ranges, lower_bound, upper_bound
+
+
+@dataclass(frozen=True)
+class Access:
+    """A load or store in a loop, its subscripts with index lets put in."""
+
+    buffer: str
+    indices: tuple[Expr, ...]
+    loops: tuple[For, ...]  # those around it, inside the loop in question
+    fixed: bool  # whether where and when it takes place is the same in every iteration
+
+
+def independent(kernel: Kernel, loop: For) -> frozenset[str] | None:
+    """The scratch that each iteration needs for itself; None where they depend on each other."""
+    own = {buffer.name for buffer in allocations(loop.body)}
+    buffers = kernel_buffers(kernel)
+    found = list(accesses(loop))
+    private = {name for name in own if buffers[name].space == "scratch"}
+    for name in sorted(writes(loop.body) - own):
+        if buffers[name].space == "register":
+            return None
+        uses = [access for access in found if access.buffer == name]
+        if _apart(kernel, loop, uses):
+            continue
+        if buffers[name].space != "scratch" or not _private(kernel, loop, name, uses):
+            return None
+        private.add(name)
+    return frozenset(private)
+
+
+def accesses(loop: For) -> Iterator[Access]:
+    """Every load and store in the loop."""
+    yield from _Walk(loop.index).block(loop.body)
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """What is around a statement."""
+
+    index: str
+    loops: tuple[For, ...] = ()
+    lets: Mapping[str, Expr] | None = None  # those that are integer arithmetic
+    varying: frozenset[str] = frozenset()  # names whose values depend on the iteration, or on data
+    fixed: bool = True
+
+    def block(self, block: Block) -> Iterator[Access]:
+        at = self
+        for statement in block:
+            for expr in own_expressions(statement):
+                yield from at.loads(expr)
+            match statement:
+                case Store(buffer=buffer, indices=indices):
+                    yield at.access(buffer, indices, at.fixed)
+                case For(index=index, extent=extent, body=body):
+                    inside = replace(at, loops=(*at.loops, statement))
+                    if at.varies(symbols(extent)):
+                        inside = replace(inside, varying=at.varying | {index}, fixed=False)
+                    yield from inside.block(body)
+                case If(condition=condition, then=then, otherwise=otherwise):
+                    inside = replace(at, fixed=at.fixed and at.steady(condition))
+                    yield from inside.block(then)
+                    yield from inside.block(otherwise)
+                case Let(name=name, value=value):
+                    at = at.let(name, value)
+
+    def let(self, name: str, value: Expr) -> _Walk:
+        at = self
+        if not self.steady(value):
+            at = replace(at, varying=at.varying | {name})
+        value = self.plain(value)
+        if value.dtype == I64 and as_dim(value) is not None:
+            at = replace(at, lets={**(at.lets or {}), name: value})
+        return at
+
+    def loads(self, expr: Expr) -> Iterator[Access]:
+        for part in walk(expr):
+            if isinstance(part, Load):
+                steady = part.guard is None or self.steady(part.guard)
+                yield self.access(part.buffer, part.indices, self.fixed and steady)
+            elif isinstance(part, Horizontal):
+                yield Access(part.buffer, (), self.loops, self.fixed)
+
+    def access(self, buffer: str, indices: Sequence[Expr], fixed: bool) -> Access:
+        fixed = fixed and all(map(self.steady, indices))
+        return Access(buffer, tuple(map(self.plain, indices)), self.loops, fixed)
+
+    def plain(self, expr: Expr) -> Expr:
+        return substitute(expr, dict(self.lets)) if self.lets else expr
+
+    def varies(self, names: frozenset[str]) -> bool:
+        return bool(names & self.varying) or self.index in names
+
+    def steady(self, expr: Expr) -> bool:
+        """Whether the value is the same in every iteration, and for all data."""
+        parts = list(walk(expr))
+        names = frozenset(part.name for part in parts if isinstance(part, Var))
+        data = any(isinstance(part, (Load, Horizontal)) for part in parts)
+        return not data and not self.varies(names)
+
+
+# ---------------------------------------------------------------------- private
+
+
+def _private(kernel: Kernel, loop: For, name: str, uses: Sequence[Access]) -> bool:
+    inside = sum(1 for _ in _mentions((loop,), name))
+    everywhere = sum(1 for _ in _mentions(kernel.body, name))
+    return inside == everywhere and all(access.fixed for access in uses)
+
+
+def _mentions(block: Block, name: str) -> Iterator[object]:
+    for statement in statements(block):
+        if isinstance(statement, Store) and statement.buffer == name:
+            yield statement
+        for expr in () if isinstance(statement, Alloc) else own_expressions(statement):
+            yield from (e for e in walk(expr) if isinstance(e, Load) and e.buffer == name)
+
+
+# ---------------------------------------------------------------------- apart
+
+
+def _apart(kernel: Kernel, loop: For, uses: Sequence[Access]) -> bool:
+    """Whether iterations touch different slices of one axis, the same axis in all accesses."""
+    ways: dict[object, Dim] | None = None
+    for access in uses:
+        ranges = ranges_of(access.loops)
+        own: dict[object, Dim] = {}
+        for axis, dim in subscripts(kernel, access):
+            factor = slice_of(dim, loop.index, ranges)
+            if factor is not None:
+                own[axis] = factor
+        ways = own if ways is None else {k: c for k, c in ways.items() if own.get(k) == c}
+        if not ways:
+            return False
+    return True
+
+
+def slice_of(dim: Dim, index: str, ranges: Ranges) -> Dim | None:
+    """c where dim = c*index + r, 0 <= r < c."""
+    factor = coefficient(dim, index)
+    if factor is None or not provably_le(1, factor):
+        return None
+    rest = dim - factor * symbol(index)
+    low, high = lower_bound(rest, ranges), upper_bound(rest, ranges)
+    if low is None or high is None:
+        return None
+    return factor if provably_le(0, low) and provably_le(high + 1, factor) else None
+
+
+def ranges_of(loops: Sequence[For]) -> dict[str, Dim | None]:
+    """The loops' indices with bounds of their extents, numbers where there are any."""
+    return {loop.index: most(loop.extent) for loop in loops}
+
+
+def most(extent: Dim) -> Dim:
+    """A number that `min(5, …)` does not exceed; the extent where it is no such."""
+    if isinstance(extent, Size) and len(extent.terms) == 1 and extent.terms[0][1] == 1:
+        monomial = extent.terms[0][0]
+        if len(monomial) == 1 and monomial[0].function == "min":
+            bounds = [most(monomial[0].left), most(monomial[0].right)]
+            numbers = [bound for bound in bounds if isinstance(bound, int)]
+            return min(numbers) if numbers else extent
+    return extent
+
+
+def subscripts(kernel: Kernel, access: Access) -> Iterator[tuple[object, Dim]]:
+    """(which, dim) for each subscript over sizes and indices; and for neighbours that are s // w
+    and s % w, s as one."""
+    known = {*kernel.sizes, *index_names(kernel.body)}
+    found = [as_dim(index) for index in access.indices]
+    dims = [dim if dim is not None and symbols(dim) <= known else None for dim in found]
+    for axis, dim in enumerate(dims):
+        if dim is not None:
+            yield axis, dim
+    for axis, (high, low) in enumerate(pairwise(dims)):
+        whole = None if high is None or low is None else _rejoined(high, low)
+        if whole is not None:
+            yield (axis, whole[0]), whole[1]
+
+
+def _rejoined(high: Dim, low: Dim) -> tuple[Dim, Dim] | None:
+    """(w, w*q + s) where high = q + s // w and low = s % w."""
+    if not isinstance(high, Size):
+        return None
+    for monomial, factor in high.terms:
+        if factor == 1 and len(monomial) == 1 and monomial[0].function == "floordiv":
+            inner, width = monomial[0].left, monomial[0].right
+            if mod(inner, width) == low:
+                return width, width * (high - floordiv(inner, width)) + inner
+    return None
