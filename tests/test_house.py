@@ -23,7 +23,10 @@ TABLE = {
     "driver": {"ir", "frontend", "lowering", "codegen"},
 }
 # Scripts that are run by hand when the house is changed, and what of `[dev]` they need.
-TOOLS = {"codegen/math/fit.py": {"mpmath"}}
+TOOLS = {
+    "codegen/math/fit.py": {"mpmath"},
+    "driver/bench/peers.py": {"torch", "onnxruntime", "openvino", "iree", "jax"},
+}
 DEPENDENCIES = {"llvmlite", "numpy", "lark", "ml_dtypes", "safetensors", "rich"}
 BANNED = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
 SKIPPED = {"venv", "build", "dist", "__pycache__"}

@@ -27,6 +27,8 @@ from stepwell.terminal import Progress, print_table
 if TYPE_CHECKING:
     from stepwell.bench.ceilings import Ceilings
     from stepwell.bench.session import Measurement
+    from stepwell.model import Model
+    from stepwell.weights import Weights
 
 HELP = "measure a model against this machine's ceilings, and against peers"
 DESCRIPTION = """\
@@ -51,6 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an input that is not random: name=x.npy, name=file.npz:key, or name=number",
     )  # fmt: skip
     parser.add_argument("--threads", default="1", metavar="N,…", help="on how many (default: 1)")
+    parser.add_argument(
+        "--against", metavar="PEER,…", default="",
+        help="measure these in turns with it: torch, torch.compile, onnxruntime, openvino, iree; "
+        "torch_modules.py beside FILE must describe the model in PyTorch",
+    )  # fmt: skip
     parser.add_argument(
         "--profile", action="store_true", help="time each kernel, and say what bounds it"
     )
@@ -96,25 +103,33 @@ def _measured(
     threads: list[int],
     progress: Progress,
 ) -> list[Measurement]:
+    from stepwell.bench.contenders import Contenders
     from stepwell.bench.inputs import random_inputs
     from stepwell.bench.session import Session
 
     chosen = options(args, args.model)
+    contenders = Contenders.of(args.against, source, args.weights)
+    weights = contenders.weights or args.weights
     progress.say(f"compiling {source.file}")
-    model, compilation = _compiled(args, source, chosen)
-    profiled = _compiled(args, source, replace(chosen, profile=True))[0] if args.profile else None
+    model, compilation = _compiled(source, chosen, weights, args.seed)
+    profiled = None
+    if args.profile:
+        profiled, _ = _compiled(source, replace(chosen, profile=True), weights, args.seed)
     session = Session(compilation, model, random_inputs(model, sizes, given, args.seed), profiled)
     found = []
     for count in threads:
         ceilings = _ceilings(count, progress)
+        peers = contenders.prepared(session, count, progress.say)
         progress.say(f"{model.name}, threads: {count}")
-        found.append(session.measure(ceilings, args.seconds, {}))
+        found.append(session.measure(ceilings, args.seconds, peers))
     return found
 
 
-def _compiled(args: argparse.Namespace, source: Source, chosen: Options) -> tuple[Any, Compilation]:
+def _compiled(
+    source: Source, chosen: Options, weights: str | Weights | None, seed: int
+) -> tuple[Model, Compilation]:
     compilation = Compilation(source, chosen, Trace.start())
-    return compiled_model(compilation, args.weights, args.seed), compilation
+    return compiled_model(compilation, weights, seed), compilation
 
 
 def _ceilings(threads: int, progress: Progress) -> Ceilings:

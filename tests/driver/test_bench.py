@@ -155,3 +155,51 @@ def test_bench_finds_the_workloads_of_a_checkout(
     monkeypatch.chdir(net.parent / "deep")
     assert "did you mean `tiny_net`?" in run("bench", "tiny_nat").err
     assert "tiny_net[N]" in run("bench", "tiny_net").err
+
+
+# peers
+
+TWIN = """\
+from torch import nn
+class Twin:
+    name, shapes = "net", [(5, 40)]
+    def module(self):
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.w, self.v = nn.Parameter(torch.ones(40, 30)), nn.Parameter(torch.ones(30, 3))
+            def forward(self, x):
+                return ((x @ self.w).relu() @ self.v).softmax(-1) SCALE
+        return Net()
+import torch
+WORKLOADS = {"net": Twin()}
+"""
+
+
+def test_bench_against_pytorch(run: Run, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ceilings, "MOVED", 1 << 20)
+    (net.parent / "torch_modules.py").write_text(TWIN.replace("SCALE", ""))
+    arguments = ("bench", net, "--size", "N=5", "--seconds", "0.01", "--against", "torch", "--json")
+    (found,) = json.loads(run(*arguments).out)
+    assert list(found["times"]) == ["stepwell", "native code", "torch"]
+
+
+@pytest.mark.parametrize(
+    ("twin", "peers", "message"),
+    [
+        (TWIN.replace("SCALE", "* 2"), "torch", "torch computes something else: result 0 differs"),
+        (TWIN.replace("SCALE", "").replace('{"net"', '{"other"'), "torch", "no net, but `other`"),
+        ("import", "torch", "torch_modules.py: SyntaxError"),
+        (None, "torch", "beside it there is no torch_modules.py"),
+        (None, "torhc", "no peer is called torhc; did you mean `torch`?"),
+    ],
+)
+def test_bench_refuses_peers(
+    run: Run, net: Path, monkeypatch: pytest.MonkeyPatch, twin: str | None, peers: str, message: str
+) -> None:
+    monkeypatch.setattr(ceilings, "MOVED", 1 << 20)
+    if twin is not None:
+        (net.parent / "torch_modules.py").write_text(twin)
+    done = run("bench", net, "--size", "N=5", "--against", peers)
+    assert done.code == 2
+    assert message in done.err

@@ -1,0 +1,223 @@
+"""Other compilers and runtimes on the same model: each an adapter, made from a module of PyTorch.
+
+In: a module, inputs, how many threads. Out: a call, the only thing that is timed, and a way to its
+results as arrays.
+
+    PEERS["onnxruntime"].prepare(module, [x], threads=1)   →   Prepared(call, results)
+
+Weights may be repacked while preparing; the inputs are not known before a call.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stepwell.arrays import Array
+
+TOLERANCE = 1e-3  # of the largest number of a result
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A peer ready to run: `results` turns what `call` returns into arrays."""
+
+    call: Callable[[], Any]
+    results: Callable[[Any], list[Array]]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """An adapter, the packages that it needs, and what must be in the environment before."""
+
+    prepare: Callable[[Any, Sequence[Array], int], Prepared]
+    packages: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> list[str]:
+        """The packages that are not installed."""
+        return [name for name in self.packages if not _is_installed(name)]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _torch(module: Any, inputs: Sequence[Array], threads: int) -> tuple[Any, list[Any]]:
+    """The module and its inputs, in the layout that is faster for convolutions."""
+    import torch
+
+    torch.set_num_threads(threads)
+    tensors = [torch.from_numpy(x) for x in inputs]
+    if any(isinstance(part, torch.nn.Conv2d) for part in module.modules()):
+        module = module.to(memory_format=torch.channels_last)
+        tensors = [
+            x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x for x in tensors
+        ]
+    return module, tensors
+
+
+def _torch_results(found: Any) -> list[Array]:
+    found = found if isinstance(found, tuple) else (found,)
+    return [y.detach().numpy() for y in found]
+
+
+def torch_eager(module: Any, inputs: Sequence[Array], threads: int) -> Prepared:
+    """PyTorch as it is."""
+    import torch
+
+    module, tensors = _torch(module, inputs, threads)
+
+    def call() -> Any:
+        with torch.inference_mode():
+            return module(*tensors)
+
+    return Prepared(call, _torch_results)
+
+
+def torch_compile(module: Any, inputs: Sequence[Array], threads: int) -> Prepared:
+    """TorchInductor's C++, weights frozen: folded and packed beforehand."""
+    import torch
+    import torch._inductor.config as inductor
+
+    module, tensors = _torch(module, inputs, threads)
+    inductor.freezing = True
+    compile: Any = torch.compile
+    compiled = compile(module)
+
+    def call() -> Any:
+        with torch.no_grad():  # freezing does not work under inference_mode
+            return compiled(*tensors)
+
+    return Prepared(call, _torch_results)
+
+
+def exported(module: Any, inputs: Sequence[Array], path: Path) -> Path:
+    """The module as an ONNX file."""
+    import torch
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    names = [f"x{number}" for number in range(len(inputs))]
+    tensors = tuple(torch.from_numpy(x) for x in inputs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter about itself
+        program = torch.onnx.export(
+            module, tensors, dynamo=True, opset_version=18, input_names=names, verbose=False
+        )
+    assert program is not None
+    program.save(path, external_data=False)
+    return path
+
+
+def onnxruntime(module: Any, inputs: Sequence[Array], threads: int) -> Prepared:
+    """ONNX Runtime, arrays bound to inputs and outputs beforehand."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory() as folder:
+        path = exported(module, inputs, Path(folder) / "model.onnx")
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    binding = session.io_binding()
+    for entry, x in zip(session.get_inputs(), inputs, strict=True):
+        binding.bind_ortvalue_input(entry.name, ort.OrtValue.ortvalue_from_numpy(x))
+    outputs = []
+    for entry in session.get_outputs():
+        outputs.append(ort.OrtValue.ortvalue_from_numpy(np.zeros(entry.shape, np.float32)))
+        binding.bind_ortvalue_output(entry.name, outputs[-1])
+    return Prepared(
+        lambda: session.run_with_iobinding(binding), lambda _: [y.numpy() for y in outputs]
+    )
+
+
+def openvino(module: Any, inputs: Sequence[Array], threads: int) -> Prepared:
+    """OpenVINO, in f32, one stream."""
+    import openvino as ov
+
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = exported(module, inputs, Path(folder) / "model.onnx")
+        compiled = ov.Core().compile_model(str(path), "CPU", settings)
+    request = compiled.create_infer_request()
+    for number, x in enumerate(inputs):
+        request.set_input_tensor(number, ov.Tensor(x, shared_memory=True))
+    count = len(compiled.outputs)
+    return Prepared(
+        lambda: request.infer(share_outputs=True),  # by default it copies every output
+        lambda _: [np.array(request.get_output_tensor(i).data) for i in range(count)],
+    )
+
+
+def iree(module: Any, inputs: Sequence[Array], threads: int) -> Prepared:
+    """IREE's code for this CPU, operands packed into tiles, convolutions channels-last."""
+    import iree.compiler
+    import iree.runtime
+
+    flags = ["--iree-llvmcpu-target-cpu=host", "--iree-opt-level=O3", "--iree-opt-data-tiling"]
+    if any(type(part).__name__ == "Conv2d" for part in module.modules()):
+        passes = "builtin.module(util.func(iree-preprocessing-convert-conv-to-channels-last))"
+        flags.append("--iree-preprocessing-pass-pipeline=" + passes)
+    with tempfile.TemporaryDirectory() as folder:
+        path, imported = Path(folder) / "model.onnx", Path(folder) / "model.mlir"
+        command = [sys.executable, "-m", "iree.compiler.tools.import_onnx"]
+        arguments = [str(exported(module, inputs, path)), "-o", str(imported)]
+        subprocess.run([*command, *arguments], check=True, capture_output=True)
+        binary = iree.compiler.compile_file(
+            str(imported), target_backends=["llvm-cpu"], extra_args=flags
+        )
+    if threads > 1:
+        iree.runtime.flags.parse_flags(f"--task_topology_group_count={threads}")
+    config = iree.runtime.Config("local-sync" if threads == 1 else "local-task")
+    loaded = iree.runtime.VmModule.copy_buffer(config.vm_instance, binary)
+    main = iree.runtime.load_vm_module(loaded, config)["main_graph"]
+    arrays = [iree.runtime.asdevicearray(config.device, x) for x in inputs]
+
+    def results(found: Any) -> list[Array]:
+        found = found if isinstance(found, tuple) else (found,)
+        return [y.to_host() for y in found]
+
+    return Prepared(lambda: main(*arrays), results)
+
+
+_EXPORT = ("torch", "onnx", "onnxscript")
+PEERS = {
+    "torch": Peer(torch_eager, ("torch",)),
+    "torch.compile": Peer(torch_compile, ("torch",)),
+    "onnxruntime": Peer(onnxruntime, ("onnxruntime", *_EXPORT)),
+    "openvino": Peer(openvino, ("openvino", *_EXPORT)),
+    "iree": Peer(iree, ("iree.compiler", "iree.runtime", *_EXPORT)),
+}
+
+
+def agree(ours: Sequence[Array], theirs: Sequence[Array]) -> str:
+    """What is different beyond rounding, in words; nothing where they agree."""
+    if len(ours) != len(theirs):
+        return f"{len(theirs)} results, not {len(ours)}"
+    for number, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        if a.shape != b.shape:
+            return f"result {number} has shape {b.shape}, not {a.shape}"
+        error = np.abs(a.astype(np.float64) - b).max(initial=0)
+        if not error <= TOLERANCE * np.abs(a).max(initial=0):
+            return f"result {number} differs by {error:.2g}"
+    return ""
