@@ -14,6 +14,7 @@ from stepwell.ir.target import Target, UnknownTarget, host, named
 from stepwell.lowering.strategies.contraction import schedule_contraction
 from stepwell.lowering.strategies.convolution import schedule_convolution
 from stepwell.lowering.strategies.loops import schedule_loops
+from stepwell.lowering.strategies.window import schedule_window
 from stepwell.lowering.transforms.prefix import carry_prefixes
 
 
@@ -40,5 +41,6 @@ def schedule_kernel(kernel: Kernel, target: Target) -> Kernel:
     return (
         schedule_convolution(kernel, target)
         or schedule_contraction(kernel, target)
+        or schedule_window(kernel, target)
         or schedule_loops(kernel, target)
     )

@@ -28,15 +28,21 @@ from stepwell.ir.loop.core import Block, For, If, Kernel, LoopKind, Store, state
 from stepwell.ir.scalar import Binary, Expr, loads, variables
 from stepwell.ir.size import product
 from stepwell.ir.target import Target
+from stepwell.lowering.strategies.pieces import (
+    Piece,
+    cut_pieces,
+    extent_of,
+    reordered,
+    split_piece,
+)
 from stepwell.lowering.strategies.pixel_tile import PixelTile, choose_pixel_tile
 from stepwell.lowering.strategies.products import Terms, find_terms, without_outer_lets
-from stepwell.lowering.transforms.cut import cut
 from stepwell.lowering.transforms.fuse_loops import fuse_loops
 from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
 from stepwell.lowering.transforms.pack import pack
 from stepwell.lowering.transforms.reassociate import reassociate
-from stepwell.lowering.transforms.reorder import perfect_nest, reorder
+from stepwell.lowering.transforms.reorder import reorder
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
 from stepwell.lowering.transforms.split import split
 from stepwell.lowering.transforms.stage import stage
@@ -120,8 +126,6 @@ def _is_constant(kernel: Kernel, names: tuple[str, ...]) -> bool:
 
 # ---------------------------------------------------------------------- the schedule
 
-Piece = dict[str, str]  # what a loop is for → its index, outermost first
-
 
 def _tiled(kernel: Kernel, found: Convolution, target: Target) -> Kernel:
     kernel = _as_product(kernel, found)
@@ -139,7 +143,12 @@ def _tiled(kernel: Kernel, found: Convolution, target: Target) -> Kernel:
     kernel = _padded(kernel, found, pixels[0], tile.lanes)
     piece = {**dict(zip(("row", "column")[-len(pixels) :], pixels, strict=True)), **inner}
     sizes = {"row": tile.rows, "column": tile.columns}
-    kernel, pieces = _without_tails(kernel, piece, sizes)
+    tails = {
+        role: [extent_of(kernel, piece[role]) // size * size]
+        for role, size in sizes.items()
+        if role in piece
+    }
+    kernel, pieces = cut_pieces(kernel, piece, tails)
     for piece in pieces:
         kernel = _scheduled(kernel, piece, sizes, weights > target.l2 // 2)
     return without_single_loops(kernel)
@@ -233,48 +242,14 @@ def _as(kernel: Kernel, index: str | None, kind: LoopKind) -> Kernel:
     return replace(kernel, body=body)
 
 
-def _without_tails(
-    kernel: Kernel, piece: Piece, sizes: dict[str, int]
-) -> tuple[Kernel, list[Piece]]:
-    """The nest cut so that each piece has whole tiles, or is one smaller tile wide."""
-    pieces = [piece]
-    for role in [role for role in sizes if role in piece]:
-        for piece in tuple(pieces):
-            extent = find_loop(kernel.body, piece[role]).extent
-            assert isinstance(extent, int)
-            whole = extent - extent % sizes[role]
-            if whole in (0, extent):
-                continue
-            kernel, first = _reordered(kernel, piece, (role, *(r for r in piece if r != role)))
-            kernel, second = cut(kernel, first[role], whole)
-            rest = perfect_nest(kernel, second)[: len(first)]
-            pieces[pieces.index(piece)] = first
-            pieces.append(dict(zip(first, rest, strict=True)))
-    return kernel, pieces
-
-
-def _reordered(kernel: Kernel, piece: Piece, roles: tuple[str, ...]) -> tuple[Kernel, Piece]:
-    outermost = next(iter(piece.values()))
-    return reorder(kernel, outermost, [piece[r] for r in roles]), {r: piece[r] for r in roles}
-
-
 def _scheduled(kernel: Kernel, piece: Piece, sizes: dict[str, int], streams: bool) -> Kernel:
     """Pixels in tiles, jammed. Weights beyond the second cache are gone through once, a panel at a
     time; else each row of the image is."""
-    loops: Piece = {}
-    for role, name in piece.items():
-        if role in sizes:
-            extent = find_loop(kernel.body, name).extent
-            assert isinstance(extent, int)
-            parts = split(kernel, name, min(sizes[role], extent), "guard", (f"{role}_tile", role))
-            kernel = parts.kernel
-            loops |= {f"{role}_tile": parts.outer, role: parts.inner}
-        else:
-            loops[role] = name
+    kernel, loops = split_piece(kernel, piece, sizes)
     order = ("row_tile", "panel", "column_tile", "row", "column", "vector", "lane")
     if streams or "row" not in loops:
         order = ("panel", "row_tile", *order[2:])
-    kernel, loops = _reordered(kernel, loops, tuple(role for role in order if role in loops))
+    kernel, loops = reordered(kernel, loops, order)
     for role in ("row", "column", "vector"):
         kernel = jam(kernel, loops[role], "unrolled") if role in loops else kernel
     return jam(kernel, loops["lane"], "vector")

@@ -2,17 +2,18 @@
 
     for j_0 in 0..4 { for l in 0..16 vector { y[(16*j_0 + l) // 64] … } }   →   y[0]
 
-Conditions and guards that always hold go away; so do loops without iterations.
+Conditions and guards that always hold, or the parts of them that do, go away; so do loops without
+iterations.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from stepwell.ir.dtypes import I64
+from stepwell.ir.dtypes import BOOL, I64
 from stepwell.ir.loop.analysis import map_own_expressions, map_statements, substitute_block
 from stepwell.ir.loop.core import Block, For, If, Kernel, Let, Statement
-from stepwell.ir.scalar import Const, Expr, Load, Var, index, map_children
+from stepwell.ir.scalar import Binary, Const, Expr, Load, Select, Var, index, map_children
 from stepwell.ir.size import Dim
 from stepwell.lowering.ranges import Ranges, simplify
 from stepwell.lowering.survey import always
@@ -63,5 +64,11 @@ def _expr(expr: Expr, ranges: Ranges) -> Expr:
             return simpler
     expr = map_children(expr, lambda child: _expr(child, ranges))
     if isinstance(expr, Load) and expr.guard is not None and always(expr.guard, ranges):
-        expr = replace(expr, guard=None)
+        return replace(expr, guard=None)
+    match expr:
+        case Select(condition=condition, x=x) if always(condition, ranges):
+            return x
+        case Binary(op="and", x=x, y=y) if expr.dtype == BOOL:
+            sure = [always(side, ranges) for side in (x, y)]
+            return y if sure[0] else x if sure[1] else expr
     return expr

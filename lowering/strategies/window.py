@@ -1,0 +1,251 @@
+"""Windows over images channels last: depthwise convolutions, poolings.
+
+In: a naive nest whose innermost loops go over the taps of a window, `acc[] = acc[] ⊕ f(x[n, i + p,
+j + q, c], w[c, p, q])`, and whose results lie channel after channel. Out, with channels in lanes:
+
+    pack w: per tap, contiguous in the channels
+    for n { for rows, columns of the border, and of the middle, where no tap is outside {
+      for i { for tile of columns { for panel of channels {
+        acc: [columns, lanes] in registers
+        for every tap, unrolled: acc ⊕= f(x, w);  epilogue from registers
+      } } }
+    } }
+
+Neighbouring columns read the same elements at different taps; unrolled, each is loaded once. In the
+middle there are no guards; on the border the taps outside are known once the loops are unrolled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import ceil, prod
+
+from stepwell.ir.loop.analysis import loads_of, register_names, stores_of
+from stepwell.ir.loop.core import Block, Check, For, If, Kernel, LoopKind, statements
+from stepwell.ir.scalar import Binary, Var, as_dim, coefficient, variables, walk
+from stepwell.ir.size import symbol
+from stepwell.ir.target import Target
+from stepwell.lowering.ranges import Ranges, lower_bound, upper_bound
+from stepwell.lowering.strategies.pieces import (
+    Piece,
+    cut_pieces,
+    extent_of,
+    reordered,
+    split_piece,
+)
+from stepwell.lowering.strategies.products import without_outer_lets
+from stepwell.lowering.transforms.jam import jam
+from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
+from stepwell.lowering.transforms.pack import pack
+from stepwell.lowering.transforms.reorder import perfect_nest, reorder
+from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
+from stepwell.lowering.transforms.split import split
+from stepwell.lowering.transforms.vectorize_reduction import accumulators
+
+UNROLLED = 80  # statements in an unrolled body
+LARGEST = 50  # taps of a window that is unrolled
+
+
+@dataclass(frozen=True)
+class Window:
+    """Result loops over images, pixels (at most two), the channels; loops over taps."""
+
+    images: tuple[str, ...]
+    pixels: tuple[str, ...]
+    channel: str
+    taps: tuple[str, ...]
+
+
+def schedule_window(kernel: Kernel, target: Target) -> Kernel | None:
+    """The tiled kernel; None where it is no window over images channels last."""
+    kernel = without_single_loops(without_outer_lets(kernel))
+    found = find_window(kernel)
+    if found is None:
+        return None
+    try:
+        return _tiled(kernel, found, target)
+    except ScheduleError:
+        return None
+
+
+def find_window(kernel: Kernel) -> Window | None:
+    """The anatomy of the kernel, where it is one nest around one reduction over small windows."""
+    nests = [s for s in kernel.body if isinstance(s, For)]
+    if len(nests) != 1:
+        return None
+    nest = perfect_nest(kernel, nests[0].index)
+    body = find_loop(kernel.body, nest[-1]).body
+    inner = [s for s in body if isinstance(s, For)]
+    if len(inner) != 1 or any(isinstance(s, (If, Check)) for s in body):
+        return None
+    taps = perfect_nest(kernel, inner[0].index)
+    last = find_loop(kernel.body, taps[-1])
+    if accumulators(last, register_names(kernel)) is None or not _is_small(kernel, taps):
+        return None
+    order = [i.name for i in stores_of(body)[-1].indices if isinstance(i, Var)]
+    if set(order) != set(nest) or len(order) != len(nest):
+        return None
+    channel = order[-1]
+    windowed = _windowed(last.body, set(taps), set(nest))
+    if not windowed or channel in windowed or not _is_contiguous(last.body, set(taps), channel):
+        return None
+    pixels = tuple(n for n in order if n in windowed)[-2:]
+    images = tuple(n for n in order[:-1] if n not in pixels)
+    return Window(images, pixels, channel, tuple(taps))
+
+
+def _is_small(kernel: Kernel, taps: list[str]) -> bool:
+    count = 1
+    for name in taps:
+        extent = find_loop(kernel.body, name).extent
+        if not isinstance(extent, int):
+            return False
+        count *= extent
+    return 1 < count <= LARGEST
+
+
+def _windowed(body: Block, taps: set[str], nest: set[str]) -> set[str]:
+    """The result's indices that are added to a tap's in a subscript."""
+    found: set[str] = set()
+    for load in loads_of(body):
+        for subscript in load.indices:
+            if variables(subscript) & taps:
+                found |= variables(subscript) & nest
+    return found
+
+
+def _is_contiguous(body: Block, taps: set[str], channel: str) -> bool:
+    """Whether what is read at sums of indices lies channel after channel."""
+    return all(
+        load.indices[-1] == Var(channel)
+        for load in loads_of(body)
+        if any(len(variables(i)) > 1 and variables(i) & taps for i in load.indices)
+    )
+
+
+# ---------------------------------------------------------------------- the schedule
+
+
+def _tiled(kernel: Kernel, found: Window, target: Target) -> Kernel:
+    lanes = _lanes(kernel, found, target)
+    if extent_of(kernel, found.channel) * 2 < lanes:
+        raise ScheduleError("there are too few channels for the lanes of a vector")
+    outermost = next(s.index for s in kernel.body if isinstance(s, For))
+    kernel = reorder(kernel, outermost, (*found.images, *found.pixels, found.channel))
+    taps = [extent_of(kernel, name) for name in found.taps]
+    most = max(1, min(target.vector_registers // 4, UNROLLED // prod(taps)))
+    for name in found.taps:
+        kernel = _as(kernel, name, "unrolled")
+    roles = ("row", "column")[-len(found.pixels) :]
+    cuts = {
+        role: _cuts(kernel, found, index, most if role == "column" else 1)
+        for role, index in zip(roles, found.pixels, strict=True)
+    }
+    panels = split(kernel, found.channel, lanes, "guard", ("panel", "lane"))
+    kernel = simplify_kernel(panels.kernel)
+    kernel = _packed(kernel, found, (panels.outer, panels.inner))
+    piece = dict(zip(roles, found.pixels, strict=True))
+    piece |= {"panel": panels.outer, "lane": panels.inner}
+    kernel, pieces = cut_pieces(kernel, piece, cuts)
+    kernel = simplify_kernel(kernel)
+    for piece in pieces:
+        kernel = _scheduled(kernel, piece, most)
+    return without_single_loops(kernel)
+
+
+def _lanes(kernel: Kernel, found: Window, target: Target) -> int:
+    store = stores_of(find_loop(kernel.body, found.taps[-1]).body)[-1]
+    return target.lanes(store.value.dtype)
+
+
+def _as(kernel: Kernel, index: str, kind: LoopKind) -> Kernel:
+    body = replace_loop(kernel.body, index, lambda loop: (replace(loop, kind=kind),))
+    return replace(kernel, body=body)
+
+
+def _cuts(kernel: Kernel, found: Window, index: str, most: int) -> list[int]:
+    """Where the middle begins and ends, in which all guards hold; and its last whole tile."""
+    extent = extent_of(kernel, index)
+    low, high = _middle(kernel, found, index)
+    if low >= high:
+        low, high = 0, extent
+    size = tile_size(high - low, most)
+    return [low, low + (high - low) // size * size, high]
+
+
+def tile_size(extent: int, most: int) -> int:
+    """A divisor of the extent where a good one is; else tiles as equal as can be.
+
+    54 in tiles of at most 8 → 6; 27 → 7, and one of 6.
+    """
+    divisor = max(size for size in range(1, min(most, extent) + 1) if extent % size == 0)
+    if 2 * divisor > most or divisor == extent:
+        return divisor
+    return ceil(extent / ceil(extent / most))
+
+
+def _middle(kernel: Kernel, found: Window, index: str) -> tuple[int, int]:
+    """The iterations [low, high) of a pixel's loop in which all guards on it hold for all taps."""
+    ranges = {name: extent_of(kernel, name) for name in found.taps}
+    low, high = 0, extent_of(kernel, index)
+    for condition in _conditions(find_loop(kernel.body, found.taps[-1]).body):
+        if index not in variables(condition):
+            continue
+        first, last = _bounds(condition, index, ranges)
+        low, high = max(low, first), min(high, last)
+    return low, high
+
+
+def _conditions(body: Block) -> Iterator[Binary]:
+    """The comparisons that guard loads and choices."""
+    for load in loads_of(body):
+        if load.guard is not None:
+            yield from (e for e in walk(load.guard) if isinstance(e, Binary) and e.op in _ORDER)
+
+
+_ORDER = ("ge", "lt")
+
+
+def _bounds(condition: Binary, index: str, ranges: Ranges) -> tuple[int, int]:
+    """From which iteration on, or up to which, a·index + rest >= 0 (or < 0) holds for all taps."""
+    left, right = as_dim(condition.x), as_dim(condition.y)
+    if left is None or right is None:
+        raise ScheduleError("a guard is not over indices")
+    gap = left - right
+    step = coefficient(gap, index)
+    if not isinstance(step, int) or step <= 0:
+        raise ScheduleError("a guard does not grow with its index")
+    rest = gap - step * symbol(index)
+    bound = lower_bound(rest, ranges) if condition.op == "ge" else upper_bound(rest, ranges)
+    if not isinstance(bound, int):
+        raise ScheduleError("a guard depends on a size")
+    edge = ceil(-bound / step)
+    return (edge, 1 << 40) if condition.op == "ge" else (0, edge)
+
+
+def _packed(kernel: Kernel, found: Window, channel: tuple[str, str]) -> Kernel:
+    """What is read by tap and channel only, packed before all else: weights."""
+    outermost = next(s.index for s in kernel.body if isinstance(s, For))
+    allowed = {*found.taps, *channel}
+    conditions = [
+        s.condition
+        for s in statements(kernel.body)
+        if isinstance(s, If) and channel[1] in variables(s.condition)
+    ]
+    rooms = [(name, find_loop(kernel.body, name).extent) for name in (*found.taps, *channel)]
+    kinds: list[LoopKind] = ["serial" for _ in rooms]
+    kinds[-1] = "vector"
+    registers = register_names(kernel)
+    for load in loads_of(find_loop(kernel.body, found.taps[-1]).body):
+        if load.buffer not in registers and channel[1] in variables(load) <= allowed:
+            kernel = pack(kernel, load, "weights", rooms, outermost, conditions, kinds)
+    return kernel
+
+
+def _scheduled(kernel: Kernel, piece: Piece, most: int) -> Kernel:
+    size = tile_size(extent_of(kernel, piece["column"]), most)
+    kernel, loops = split_piece(kernel, piece, {"column": size})
+    order = ("row", "column_tile", "panel", "column", "lane")
+    kernel, loops = reordered(kernel, loops, order)
+    return jam(jam(kernel, loops["column"], "unrolled"), loops["lane"], "vector")
