@@ -166,8 +166,11 @@ class NativeProgram:
 
     def error_message(self, status: int) -> str:
         """What a status means."""
-        function = self._function("error_message", ctypes.c_char_p, [ctypes.c_int32])
-        return bytes(function(status)).decode()
+        return bytes(self._error_message(status)).decode()
+
+    @cached_property
+    def _error_message(self) -> Callable[..., bytes]:
+        return self._function("error_message", ctypes.c_char_p, [ctypes.c_int32])
 
     def description(self) -> dict[str, Any]:
         """What the code says of itself."""

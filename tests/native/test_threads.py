@@ -101,6 +101,7 @@ def test_many_callers_at_once(scale: NativeProgram) -> None:
 def test_fork(scale: NativeProgram) -> None:
     """A child has threads of its own, its parent goes on; also while other threads are busy."""
     x = np.arange(100, dtype=np.float32)
+    run(scale, x, 1)  # symbols are looked up now: a child may find LLVM's lock taken for ever
     with ThreadPoolExecutor(2) as callers:
         busy = [callers.submit(lambda: [run(scale, x, 2) for _ in range(2000)]) for _ in range(2)]
         for _ in range(10):
