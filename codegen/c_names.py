@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from stepwell.ir.loop.core import Program
+if TYPE_CHECKING:
+    from stepwell.ir.loop.core import Program
 
 # Keywords of C and C++; the types of a header; what compilers and the library define as macros.
 _WORDS = """

@@ -1,25 +1,38 @@
 """LLVM IR to optimised IR, assembly and objects.
 
-In: a module's text and a target. Out: text or bytes. Every module is parsed and verified before
-LLVM's code generator sees it, so that a fault of ours is an exception and never an abort.
+In: a module's text and a target. Out: text, or an `Object`. Every module is parsed and verified
+before LLVM's code generator sees it, so that a fault of ours is an exception and never an abort.
 
-    object_bytes(text, target)   →   b"\\x7fELF…"
+    compiled(text, target)   →   Object(b"\\x7fELF…", defines=("digits_run", …), needs={"memcpy"})
 
 LLVM's loop and SLP vectorisers and its unroller stay off: schedules decide these in the loop IR.
+Several threads may compile at once: each module has a context of its own.
 """
 
 from __future__ import annotations
 
+import ctypes
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
+from llvmlite.binding import ffi
 
-from stepwell.codegen.undefined import foreign_symbols
+from stepwell.codegen.undefined import undefined_symbols
 from stepwell.ir.diagnostics import InternalError
 from stepwell.ir.target import Target
 
 LEVEL = 2
+
+
+@dataclass(frozen=True)
+class Object:
+    """An object file, the functions that it defines for others, the symbols that it needs."""
+
+    data: bytes
+    defines: tuple[str, ...]
+    needs: frozenset[str]
 
 
 @cache
@@ -51,10 +64,9 @@ def parsed(text: str, linked: str = "") -> Any:
     return module
 
 
-def optimised(text: str, target: Target, linked: str = "") -> Any:
+def optimised(text: str, target: Target, machine: Any, linked: str = "") -> Any:
     """The module after LLVM's passes."""
     module = parsed(text, linked)
-    machine = target_machine(target)
     module.data_layout = str(machine.target_data)
     options = llvm.create_pipeline_tuning_options(speed_level=LEVEL)
     options.loop_vectorization = False
@@ -62,33 +74,53 @@ def optimised(text: str, target: Target, linked: str = "") -> Any:
     options.loop_interleaving = False
     options.loop_unrolling = False
     builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
+    _unlocked("LLVMPY_RunNewModulePassManager")(builder.getModulePassManager(), module, builder)
     return module
+
+
+def _unlocked(name: str) -> Any:
+    """A function of llvmlite's without its lock, which lets one thread at a time into the library;
+    LLVM asks for none between modules of different contexts."""
+    function = getattr(ffi.lib, name)
+    return getattr(function, "_cfn", function)
 
 
 def optimised_text(text: str, target: Target) -> str:
     """LLVM IR after LLVM's passes."""
-    return str(optimised(text, target))
+    return str(optimised(text, target, target_machine(target)))
 
 
 def assembly(text: str, target: Target) -> str:
     """The target's assembly."""
-    return str(target_machine(target).emit_assembly(optimised(text, target)))
+    machine = target_machine(target)
+    return str(machine.emit_assembly(optimised(text, target, machine)))
 
 
-def object_bytes(text: str, target: Target, linked: str = "") -> bytes:
-    """An object file. InternalError where it would need another library than libc."""
-    data = bytes(target_machine(target).emit_object(optimised(text, target, linked)))
-    foreign = foreign_symbols(data)
-    if foreign:
-        raise InternalError(f"the code calls {', '.join(sorted(foreign))}, which libc lacks")
-    return data
+def compiled(text: str, target: Target, linked: str = "") -> Object:
+    """The object of the module, with another one linked in."""
+    machine = target_machine(target)
+    module = optimised(text, target, machine, linked)
+    data = _emitted(machine, module)
+    return Object(data, _defined(module), frozenset(undefined_symbols(data)))
 
 
-def defined_symbols(text: str) -> list[str]:
-    """Names of the functions that a module defines for other objects, for an archive's index."""
-    return [
+def _emitted(machine: Any, module: Any) -> bytes:
+    """What `machine.emit_object(module)` gives, without llvmlite's lock."""
+    with ffi.OutputString() as fault:
+        buffer = _unlocked("LLVMPY_TargetMachineEmitToMemory")(machine, module, 1, fault)
+        if not buffer:
+            raise InternalError(f"LLVM makes no object: {fault}")
+    start, size = ffi.lib.LLVMPY_GetBufferStart(buffer), ffi.lib.LLVMPY_GetBufferSize(buffer)
+    try:
+        return ctypes.string_at(start, size)
+    finally:
+        ffi.lib.LLVMPY_DisposeMemoryBuffer(buffer)
+
+
+def _defined(module: Any) -> tuple[str, ...]:
+    """Names of the functions that a module defines for other objects."""
+    return tuple(
         str(function.name)
-        for function in parsed(text).functions
+        for function in module.functions
         if not function.is_declaration and str(function.linkage.name) in ("external", "weak_any")
-    ]
+    )

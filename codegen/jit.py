@@ -2,7 +2,7 @@
 
 In: a `Program` and a target, or object bytes (from a cache). Out: a `NativeProgram`.
 
-    native = NativeProgram(program, host())
+    native = NativeProgram.compile(program, host())
     native.run([64], [x.ctypes.data], [out.ctypes.data], weights, workspace)   →   0
 """
 
@@ -14,25 +14,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import llvmlite.binding as llvm
 
 from stepwell.codegen import c_names
 from stepwell.codegen.blocks import Array, address, aligned_block
-from stepwell.codegen.compile import object_bytes, target_machine
-from stepwell.codegen.llvm import llvm_text, preparing, whole
+from stepwell.codegen.compile import Object, target_machine
 from stepwell.codegen.process_pool import provide_pool
 from stepwell.codegen.runtime import RESOLVE
 from stepwell.codegen.undefined import undefined_symbols
 from stepwell.ir.diagnostics import InputError
-from stepwell.ir.loop.core import Program
 from stepwell.ir.target import Target, host
 
-
-def compile_object(program: Program, target: Target, profile: bool = False) -> bytes:
-    """The program as one object file: what the on-disk cache keeps and `from_object` loads."""
-    return object_bytes(llvm_text(program, target, whole(program, profile)), target)
+if TYPE_CHECKING:
+    from stepwell.ir.loop.core import Program
 
 
 @dataclass
@@ -48,36 +44,44 @@ class NativeProgram:
     @classmethod
     def compile(cls, program: Program, target: Target) -> NativeProgram:
         """Compiles and loads."""
-        return cls.from_object(compile_object(program, target), program, target)
+        from stepwell.codegen.modules import compile_objects
+
+        return cls.from_objects(compile_objects(program, target), program, target)
 
     @classmethod
-    def from_object(cls, data: bytes, program: Program, target: Target) -> NativeProgram:
-        """Loads the object that `compile_object` made of the same program and target."""
+    def from_objects(
+        cls, objects: Sequence[Object], program: Program, target: Target
+    ) -> NativeProgram:
+        """Loads the objects that `compile_objects` made of the same program and target."""
         return cls.load(
-            data, target, program.name, len(program.sizes),
+            [each.data for each in objects], target, program.name, len(program.sizes),
             len(program.with_role("input")), len(program.with_role("output")),
         )  # fmt: skip
 
     @classmethod
     def preparing(cls, program: Program) -> NativeProgram:
         """What prepares a program's weights here, whatever machine it is compiled for."""
-        target = host()
-        data = object_bytes(llvm_text(program, target, preparing(program)), target)
-        return cls.from_object(data, program, target)
+        from stepwell.codegen.llvm import preparing
+        from stepwell.codegen.modules import compile_objects
+
+        objects = compile_objects(program, host(), preparing(program), split=False)
+        return cls.from_objects(objects, program, host())
 
     @classmethod
     def load(
-        cls, data: bytes, target: Target, name: str, sizes: int, inputs: int, outputs: int
-    ) -> NativeProgram:
-        """Loads an object, given the program's name and how many arguments of each kind."""
+        cls, objects: Sequence[bytes], target: Target, name: str, sizes: int, inputs: int,
+        outputs: int,
+    ) -> NativeProgram:  # fmt: skip
+        """Loads objects, given the program's name and how many arguments of each kind."""
         machine = target_machine(target)
         # In LLVM's global context: one of its own could be collected before the engine.
         empty = llvm.parse_assembly("")
         empty.triple = target.triple
         engine = llvm.create_mcjit_compiler(empty, machine)
-        if RESOLVE in undefined_symbols(data):
+        if any(RESOLVE in undefined_symbols(data) for data in objects):
             provide_pool()
-        engine.add_object_file(llvm.ObjectFileRef.from_data(data))
+        for data in objects:
+            engine.add_object_file(llvm.ObjectFileRef.from_data(data))
         engine.finalize_object()
         address = engine.get_function_address
         return cls(c_names.symbol(name), sizes, inputs, outputs, address)

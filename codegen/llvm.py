@@ -96,9 +96,10 @@ def _module_text(program: Program, target: Target, part: Part, embedding: Embedd
         weights = _embedded(module, program, embedding)
         entry = EntryEmitter(module, program, target, functions, text, weights, part.profile)
         entry.emit() if part.run else entry.emit_preparation()
-    hidden = "define hidden i32 "
-    prefix = f'@"{c_names.symbol(program.name)}.kernel.'
-    text = str(module).replace(f"define i32 {prefix}", f"{hidden}{prefix}")
+    text = str(module)
+    prefix = f'i32 @"{c_names.symbol(program.name)}.kernel.'
+    for word in ("define", "declare"):
+        text = text.replace(f"{word} {prefix}", f"{word} hidden {prefix}")
     if embedding is not None and embedding.path:
         text += _inclusion(_weights_symbol(program), embedding.path)
     return text

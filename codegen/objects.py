@@ -20,12 +20,13 @@ import numpy as np
 
 from stepwell.codegen import c_names
 from stepwell.codegen.archive import Member, archive_bytes
-from stepwell.codegen.compile import defined_symbols, object_bytes
+from stepwell.codegen.compile import Object
 from stepwell.codegen.header import header_text
 from stepwell.codegen.link import LinkError, link_relocatable, link_shared
-from stepwell.codegen.llvm import Embedding, llvm_text, models_text
+from stepwell.codegen.llvm import Embedding, models_text
 from stepwell.codegen.main_program import main_text
-from stepwell.codegen.runtime import RESOLVE, runtime_text, stop_at_unload
+from stepwell.codegen.modules import compile_objects
+from stepwell.codegen.runtime import runtime_text, stop_at_unload
 from stepwell.ir.loop.core import Program
 from stepwell.ir.target import Target, host
 
@@ -50,7 +51,9 @@ def build(
     weights = weights or {}
     folder = output.parent
     with tempfile.TemporaryDirectory(prefix="stepwell-") as scratch:
-        objects = _objects(programs, target, Path(scratch), weights if embed else {})
+        # One object file is made as one module: it needs no linker.
+        split = output.suffix != ".o"
+        objects = _objects(programs, target, Path(scratch), weights if embed else {}, split)
         with written(output) as path:
             _combine(objects, path, output, target)
     stem = output.stem.removeprefix("lib") or output.stem
@@ -69,19 +72,23 @@ def build(
 
 
 def _objects(
-    programs: Sequence[Program], target: Target, folder: Path, embedded: Mapping[str, Array]
-) -> list[tuple[Path, list[str]]]:
-    """An object per program, with the symbols it defines."""
+    programs: Sequence[Program], target: Target, folder: Path, embedded: Mapping[str, Array],
+    split: bool,
+) -> list[tuple[Path, Object]]:  # fmt: skip
+    """The objects of each program, and the files that hold them."""
     found = []
-    for number, program in enumerate(programs):
+    runtime = runtime_text(target) + stop_at_unload()
+    names = [c_names.symbol(program.name) for program in programs]
+    for number, (name, program) in enumerate(zip(names, programs, strict=True)):
         embedding = _embedding(embedded.get(program.name), target, folder, number)
-        text = llvm_text(program, target, embedding=embedding)
-        if number == 0:
-            text += models_text([c_names.symbol(p.name) for p in programs])
-        path = folder / f"{c_names.symbol(program.name)}.{number}.o"
-        runtime = runtime_text(target) + stop_at_unload() if RESOLVE in text else ""
-        path.write_bytes(object_bytes(text, target, runtime))
-        found.append((path, defined_symbols(text)))
+        models = models_text(names) if number == 0 else ""
+        objects = compile_objects(
+            program, target, embedding=embedding, models=models, runtime=runtime, split=split
+        )
+        for part, each in enumerate(objects):
+            path = folder / f"{name}.{number}.{part}.o"
+            path.write_bytes(each.data)
+            found.append((path, each))
     return found
 
 
@@ -100,16 +107,16 @@ def _embedding(
 
 
 def _combine(
-    objects: Sequence[tuple[Path, list[str]]], path: Path, output: Path, target: Target
+    objects: Sequence[tuple[Path, Object]], path: Path, output: Path, target: Target
 ) -> None:
-    paths = [object for object, _ in objects]
+    paths = [file for file, _ in objects]
     if output.suffix == ".o":
         if len(paths) == 1:
             path.write_bytes(paths[0].read_bytes())
         else:
             link_relocatable(paths, path, target)
     elif output.suffix == ".a":
-        members = [Member(p.name, p.read_bytes(), tuple(symbols)) for p, symbols in objects]
+        members = [Member(file.name, each.data, each.defines) for file, each in objects]
         path.write_bytes(archive_bytes(members))
     else:
         link_shared(paths, path, target, output.name)

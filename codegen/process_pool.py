@@ -17,7 +17,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from stepwell.codegen.compile import object_bytes, target_machine
+from stepwell.codegen.compile import compiled, target_machine
 from stepwell.codegen.runtime import RESOLVE, STOP, runtime_text
 from stepwell.ir.target import host
 
@@ -34,7 +34,7 @@ class _Pool(ctypes.Structure):
 
 def runtime_object() -> bytes:
     """The runtime for this machine, compiled: what a cache may keep."""
-    return object_bytes(runtime_text(host()).replace("define weak hidden", "define"), host())
+    return compiled(runtime_text(host()).replace("define weak hidden", "define"), host()).data
 
 
 _objects: list[bytes] = []  # one that was given, before the first use

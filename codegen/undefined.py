@@ -8,6 +8,7 @@ In: the bytes of a 64-bit little-endian ELF object. Out: names.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Set
 
 from stepwell.codegen.runtime import LIBC, RESOLVE
 
@@ -37,6 +38,7 @@ def undefined_symbols(data: bytes) -> set[str]:
     return found
 
 
-def foreign_symbols(data: bytes) -> set[str]:
-    """The symbols needed that neither libc, nor linker, nor runtime gives; there must be none."""
-    return undefined_symbols(data) - _LIBC - {"_GLOBAL_OFFSET_TABLE_", RESOLVE}
+def foreign_symbols(needed: Set[str], defined: Iterable[str]) -> set[str]:
+    """The symbols needed that neither other objects, libc, linker nor runtime give: should be
+    none."""
+    return set(needed) - _LIBC - set(defined) - {"_GLOBAL_OFFSET_TABLE_", RESOLVE}

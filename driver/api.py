@@ -89,7 +89,7 @@ def compiled_model(
         about = made.description
         team = threads_of(about, threads, disk)
         native = NativeProgram.load(
-            made.code, target, about["name"], len(about["sizes"]), len(about["inputs"]),
+            made.objects, target, about["name"], len(about["sizes"]), len(about["inputs"]),
             len(about["outputs"]),
         )  # fmt: skip
     except (StepwellError, MemoryError):

@@ -1,11 +1,11 @@
-"""What a compilation leaves behind: object code that describes itself, and a report; from the cache
+"""What a compilation leaves behind: objects that describe themselves, and a report; from the cache
 where it is there.
 
 In: a source and options. Out: an `Artefact`, which becomes a model in this process without looking
 at the program again.
 
     key = hash(compiler, source and all that it uses, options, target)
-    cache[key]  →  Artefact(description, report, code)
+    cache[key]  →  Artefact(description, report, objects)
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 from stepwell.cache import DiskCache
@@ -30,12 +31,14 @@ class Artefact:
 
     description: dict[str, Any]
     report: dict[str, Any]
-    code: bytes
+    objects: tuple[bytes, ...]
 
     def pack(self) -> bytes:
-        """As bytes: the length of the JSON, the JSON, the code."""
-        head = json.dumps({"description": self.description, "report": self.report}).encode()
-        return len(head).to_bytes(8, "little") + head + self.code
+        """As bytes: the length of the JSON, the JSON, the objects."""
+        lengths = [len(each) for each in self.objects]
+        about = {"description": self.description, "report": self.report, "objects": lengths}
+        head = json.dumps(about).encode()
+        return b"".join([len(head).to_bytes(8, "little"), head, *self.objects])
 
     @staticmethod
     def unpack(data: bytes) -> Artefact | None:
@@ -43,7 +46,9 @@ class Artefact:
         length = int.from_bytes(data[:8], "little")
         try:
             head = json.loads(data[8 : 8 + length])
-            return Artefact(head["description"], head["report"], data[8 + length :])
+            ends = list(accumulate(head["objects"], initial=8 + length))
+            objects = tuple(data[start:end] for start, end in pairwise(ends))
+            return Artefact(head["description"], head["report"], objects)
         except (ValueError, KeyError, TypeError):
             return None
 
@@ -70,7 +75,7 @@ def _compiled(compilation: Compilation) -> Artefact:
 
     with collection_paused():
         program, target = compilation.program, compilation.target
-        return Artefact(describe(program, target), report(program), compilation.object_code)
+        return Artefact(describe(program, target), report(program), compilation.objects)
 
 
 def cache_key(compilation: Compilation) -> str:

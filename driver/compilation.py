@@ -1,6 +1,6 @@
 """One compilation: a source and options, and every step of the way down as it is asked for.
 
-In: a `Source` (a program, or IR text to go on from). Out: `graph`, `program`, `object_code`, or any
+In: a `Source` (a program, or IR text to go on from). Out: `graph`, `program`, `objects`, or any
 stage as text. Each step is made once, from the one above it.
 
     Compilation(read_source("mlp.well"), Options("mlp")).stage("graph")  →  "graph @mlp[N](…) {…"
@@ -161,26 +161,30 @@ class Compilation:
         return program
 
     @cached_property
-    @deep_recursion()
-    def object_code(self) -> bytes:
-        """An object file with the model's native code."""
-        from stepwell.codegen.jit import compile_object
-
+    def objects(self) -> tuple[bytes, ...]:
+        """Object files with the model's native code."""
         if self.trace.level >= KERNELS:
             self._say_kernels()
         if self.trace.needs_everything:
-            for name in ("llvm", "llvm-opt", "asm"):
+            for name in ("llvm", "llvm-opt", "asm", "obj"):
                 self.trace.stage(name, self._native_stage(name, None))
-        start = time.perf_counter()
-        program = self.program
+        return self._compiled(split=True)
+
+    @deep_recursion()
+    def _compiled(self, split: bool) -> tuple[bytes, ...]:
+        """The objects, or the one object where the code is not `split` into modules."""
+        from stepwell.codegen.llvm import whole
+        from stepwell.codegen.modules import compile_objects
+
+        program, start = self.program, time.perf_counter()
         try:
-            code = compile_object(program, self.target, self.options.profile)
+            part = whole(program, self.options.profile)
+            made = compile_objects(program, self.target, part, split=split)
         except Exception as error:
             message = f"code generation: {type(error).__name__}: {error}"
             raise InternalError(message, text_of(program)) from error
-        self.trace.ran("compile_object", time.perf_counter() - start, None)
-        self.trace.stage("obj", code)
-        return code
+        self.trace.ran("compile_objects", time.perf_counter() - start, None)
+        return tuple(each.data for each in made)
 
     @deep_recursion()
     def _native_stage(self, name: str, kernel: str | None) -> str | bytes:
@@ -188,7 +192,7 @@ class Compilation:
         from stepwell.codegen.llvm import Part, llvm_text
 
         if kernel is None and name == "obj":
-            return self.object_code
+            return self._compiled(split=False)[0]
         part = None
         if kernel is not None:
             part = Part((pick_kernel(self.program, kernel),), entry=False)
@@ -201,7 +205,7 @@ class Compilation:
             case "asm":
                 return llvm.assembly(text, self.target)
             case _:
-                return llvm.object_bytes(text, self.target)
+                return llvm.compiled(text, self.target).data
 
     def _require_meant(self, name: str) -> None:
         """InputError where another model was asked for than the one that the IR text holds."""

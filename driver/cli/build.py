@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     }
     if trace.needs_everything:
         for compilation in compilations:
-            _ = compilation.object_code
+            _ = compilation.objects
     for path in build(programs, target, output, weights, args.embed):
         print(path)
     return 0

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     compilation = Compilation(source, options(args, args.model), trace)
     content = compilation.stage(args.stage, args.kernel)
     if args.dump:
-        _ = compilation.object_code  # every stage, those below the one asked for too
+        _ = compilation.objects  # every stage, those below the one asked for too
     if args.output:
         text = content if isinstance(content, bytes) else content.rstrip("\n") + "\n"
         write_file(args.output, text)

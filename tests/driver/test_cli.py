@@ -538,11 +538,11 @@ def test_a_bug_is_said_to_be_one(run: Run, files: Path, monkeypatch: pytest.Monk
 def test_a_bug_in_code_generation_leaves_the_loops(
     run: Run, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> bytes:
+    def broken(*_: object, **__: object) -> bytes:
         raise RuntimeError("no code")
 
     with monkeypatch.context() as patch:
-        patch.setattr("stepwell.codegen.jit.compile_object", broken)
+        patch.setattr("stepwell.codegen.modules.compile_objects", broken)
         done = run("emit", "net.well", "--stage", "obj", "-o", "net.o")
     assert done.code == 3
     assert "a bug in Stepwell: code generation: RuntimeError: no code" in done.err

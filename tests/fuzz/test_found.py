@@ -91,7 +91,7 @@ def test_scratch_at_a_symbolic_offset_with_a_constant() -> None:
       return z = %z
     }""")
     source = Source("found.graph", print_graph(graph), "graph")
-    assert Compilation(source).object_code[:4] == b"\x7fELF"
+    assert Compilation(source).objects[0][:4] == b"\x7fELF"
 
 
 @pytest.mark.parametrize(
@@ -116,4 +116,4 @@ def test_lines_beyond_what_debug_information_holds() -> None:
       %y = exp(%x) : f32[3]   @s:9223372036854775808:70000-70001
       return y = %y
     }"""
-    assert Compilation(Source("found.graph", text, "graph")).object_code
+    assert Compilation(Source("found.graph", text, "graph")).objects

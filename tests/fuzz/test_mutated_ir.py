@@ -18,7 +18,7 @@ from seeds import note_seed, seed_of
 from text_mutations import Edit, edits, mutated
 from workers import Worker
 
-from stepwell.codegen.jit import compile_object
+from stepwell.codegen.modules import compile_objects
 from stepwell.compilation import Compilation, Options
 from stepwell.ir.diagnostics import InputError, PassError, UserError, VerifyError
 from stepwell.ir.graph import Graph, parse_graph, print_graph, verify_graph
@@ -79,7 +79,7 @@ def _compile(program: Program) -> None:
         steps = parse_pipeline(pipeline(loop_passes()), passes=LOOP_PASSES)
         program = run_pipeline(program, steps)
         verify_loops(program)
-    compile_object(program, host())
+    compile_objects(program, host())
 
 
 def _graph(text: str) -> None:

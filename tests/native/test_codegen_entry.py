@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from loop_build import call, prepared, workspace
 
-from stepwell.codegen import interface
-from stepwell.codegen.compile import assembly, object_bytes
-from stepwell.codegen.jit import NativeProgram, compile_object
-from stepwell.codegen.llvm import Part, llvm_text
+from stepwell.codegen import interface, modules
+from stepwell.codegen.compile import assembly, compiled
+from stepwell.codegen.jit import NativeProgram
+from stepwell.codegen.llvm import Part, kernel_symbol, llvm_text
 from stepwell.codegen.state import CodegenError
 from stepwell.ir.diagnostics import InternalError
 from stepwell.ir.loop.core import Call, Program, ProgramBuffer
@@ -157,13 +157,31 @@ def test_noalias_except_where_a_call_shares_memory():
 
 def test_objects_reload_and_are_deterministic():
     program = two_steps()
-    data = compile_object(program, host())
-    assert data == compile_object(two_steps(), host())
-    assert data == object_bytes(llvm_text(program, host()), host())
+    objects = modules.compile_objects(program, host())
+    assert objects == modules.compile_objects(two_steps(), host())
+    [alone] = modules.compile_objects(program, host(), split=False)
+    assert alone == compiled(llvm_text(program, host()), host())
     given = arrays(5, 12)
-    first = call(NativeProgram.from_object(data, program, host()), program, {"N": 5}, given)
-    second = call(NativeProgram.compile(program, host()), program, {"N": 5}, given)
+    first = call(NativeProgram.from_objects(objects, program, host()), program, {"N": 5}, given)
+    second = call(NativeProgram.from_objects([alone], program, host()), program, {"N": 5}, given)
     assert (first["y"] == second["y"]).all()
+
+
+def test_modules_are_cut_by_size(monkeypatch):
+    """Kernels of one group share an object; the entry finds them all, wherever they are."""
+    program = two_steps()
+    kernels = {kernel_symbol(program, kernel.name) for kernel in program.kernels}
+    together = modules.compile_objects(program, host())
+    assert [set(each.defines) & kernels for each in together] == [kernels, set()]
+    monkeypatch.setattr(modules, "MODULE", 1)
+    apart = modules.compile_objects(program, host())
+    assert len(apart) == len(kernels) + 1
+    given = arrays(5, 12)
+    results = [
+        call(NativeProgram.from_objects(objects, program, host()), program, {"N": 5}, given)
+        for objects in (together, apart)
+    ]
+    assert (results[0]["y"] == results[1]["y"]).all()
 
 
 def test_reentrant():
@@ -194,8 +212,7 @@ def test_one_kernel_alone():
 def test_other_machines_compile():
     for name in ("x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4", "neoverse-v2", "riscv64"):
         target = named(name)
-        data = object_bytes(llvm_text(two_steps(), target), target)
-        assert data[:4] == b"\x7fELF"
+        assert compiled(llvm_text(two_steps(), target), target).data[:4] == b"\x7fELF"
     with pytest.raises(UnknownTarget, match="x86-64-v3"):
         named("pentium")
 

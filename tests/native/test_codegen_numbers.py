@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from loop_build import interpreted, kernel_program, machines, run
 
-from stepwell.codegen.compile import assembly, object_bytes, optimised_text, parsed
+from stepwell.codegen.compile import assembly, compiled, optimised_text, parsed
 from stepwell.codegen.llvm import llvm_text
 from stepwell.codegen.undefined import foreign_symbols
 from stepwell.ir.diagnostics import InternalError
@@ -289,8 +289,8 @@ def all_in_one(lanes):
 def test_no_runtime_library_is_called(target, lanes):
     """Whatever the operator, dtype and machine, the object calls memcpy and the like at most."""
     machine = MACHINES[target]
-    data = object_bytes(llvm_text(all_in_one(lanes), machine), machine)
-    assert foreign_symbols(data) == set()
+    made = compiled(llvm_text(all_in_one(lanes), machine), machine)
+    assert foreign_symbols(made.needs, made.defines) == set()
 
 
 def test_relu_is_one_instruction():
