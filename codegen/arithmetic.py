@@ -89,7 +89,12 @@ def _unary_float(builder: Any, target: Target, op: str, x: LLVMValue) -> LLVMVal
             return builder.fcmp_ordered("<", size, constant(x.type, math.inf))
         case "floor" | "ceil" | "round" | "trunc":
             return _rounded(builder, target, op, x)
-    return emit_function(builder, op, [x], MathTarget(fma=target.has_fma))
+    return emit_function(builder, op, [x], _math_target(target))
+
+
+def _math_target(target: Target) -> MathTarget:
+    scalef = target.has("avx512f") and target.has("avx512vl")
+    return MathTarget(fma=target.has_fma, scalef=scalef)
 
 
 def _rounded(builder: Any, target: Target, op: str, x: LLVMValue) -> LLVMValue:
@@ -179,7 +184,7 @@ def _binary_float(builder: Any, target: Target, op: str, x: LLVMValue, y: LLVMVa
         case "add" | "sub" | "mul" | "div":
             return getattr(builder, f"f{op}")(x, y)
         case "pow":
-            return emit_function(builder, "pow", [x, y], MathTarget(fma=target.has_fma))
+            return emit_function(builder, "pow", [x, y], _math_target(target))
         case "floordiv" | "mod":
             quotient, rest = _float_floor_division(builder, target, x, y)
             return quotient if op == "floordiv" else rest

@@ -157,8 +157,8 @@ def store(
 
 
 def _stream(e: Emission, raw: LLVMValue, address: LLVMValue, align: int) -> None:
-    """Past the caches where the address is that of a whole vector; else a plain store."""
-    bytes = align * raw.type.count
+    """Past the caches where the address is that of a whole register; else a plain store."""
+    bytes = min(align * raw.type.count, e.target.vector_bits // 8)
     streamed, plain, done = e.block("stream"), e.block("plain"), e.block("stored")
     rest = e.builder.and_(e.builder.ptrtoint(address, I64), constant(I64, bytes - 1))
     e.builder.cbranch(e.builder.icmp_unsigned("==", rest, constant(I64, 0)), streamed, plain)

@@ -44,7 +44,7 @@ def exp2(x: Real) -> Real:
     x = x.at_most(high).at_least(low)
     n, exponent = nearest_integer(x, 2 * x.lanes.format.bias)
     r = (x - n) * math.log(2)
-    return scaled_by_power_of_two(1.0 + _expm1_near_zero(r), exponent)
+    return scaled_by_power_of_two(_exp_near_zero(r), n, exponent)
 
 
 def expm1(x: Real) -> Real:
@@ -54,7 +54,7 @@ def expm1(x: Real) -> Real:
     """
     format = x.lanes.format
     clamped = x.at_most(_EXP_RANGE[format][1]).at_least(_EXPM1_IS_MINUS_1[format])
-    r, exponent = _reduce(clamped, format.bias - 1)
+    r, _, exponent = _reduce(clamped, format.bias - 1)
     half_scale = (exponent << format.fraction).as_real()
     result = 2.0 * _expm1_near_zero(r).times_plus(half_scale, half_scale - 0.5)
     tiny = abs(x) < 2.0 ** -(format.fraction + 3)
@@ -70,7 +70,7 @@ def sigmoid(x: Real) -> Real:
     """
     format = x.lanes.format
     low, high = _SIGMOID_RANGE[format]
-    r, exponent = _reduce((-x).at_most(high).at_least(low), 2 * format.bias)
+    r, _, exponent = _reduce((-x).at_most(high).at_least(low), 2 * format.bias)
     half = exponent.logical_right(1)
     h = (x.lanes.bits(2 * format.bias) - half) << format.fraction
     scaled = ((exponent - half) << format.fraction).as_real()
@@ -85,7 +85,7 @@ def tanh(x: Real) -> Real:
     """1 - 2 / (e^(2|x|) + 1), and x + x³ TANH(x²) where that would lose digits."""
     format = x.lanes.format
     magnitude = abs(x)
-    r, exponent = _reduce((magnitude + magnitude).at_most(_TWICE_TANH_IS_1[format]), format.bias)
+    r, _, exponent = _reduce((magnitude + magnitude).at_most(_TWICE_TANH_IS_1[format]), format.bias)
     scale = (exponent << format.fraction).as_real()
     far = 1.0 - 2.0 / _expm1_near_zero(r).times_plus(scale, scale + 1.0)
     square = x * x
@@ -103,12 +103,15 @@ def nearest_integer(x: Real, offset: int, factor: float = 1.0) -> tuple[Real, Bi
     return shifted - rounder, shifted.as_bits()
 
 
-def scaled_by_power_of_two(x: Real, exponent: Bits) -> Real:
+def scaled_by_power_of_two(x: Real, n: Real, exponent: Bits) -> Real:
     """x · 2^n for any n that the format can show, subnormals too.
 
-    The low bits of `exponent` are n + 2 bias. 2^n is the product of two normal numbers of about
-    half its exponent; only the last product rounds.
+    The low bits of `exponent` are n + 2 bias. Where no instruction does it, 2^n is the product of
+    two normal numbers of about half its exponent; only the last product rounds.
     """
+    scaled = x.scaled(n)
+    if scaled is not None:
+        return scaled
     fraction = x.lanes.format.fraction
     half = exponent.logical_right(1)
     other_half = exponent - half
@@ -116,15 +119,20 @@ def scaled_by_power_of_two(x: Real, exponent: Bits) -> Real:
 
 
 def _exp_in_range(x: Real) -> Real:
-    r, exponent = _reduce(x, 2 * x.lanes.format.bias)
-    return scaled_by_power_of_two(1.0 + _expm1_near_zero(r), exponent)
+    r, n, exponent = _reduce(x, 2 * x.lanes.format.bias)
+    return scaled_by_power_of_two(_exp_near_zero(r), n, exponent)
 
 
-def _reduce(x: Real, offset: int) -> tuple[Real, Bits]:
-    """r = x - n ln 2, and bits whose low end is n + offset."""
+def _reduce(x: Real, offset: int) -> tuple[Real, Real, Bits]:
+    """r = x - n ln 2, n, and bits whose low end is n + offset."""
     n, exponent = nearest_integer(x, offset, factor=1 / math.log(2))
     r = n.times_plus(-LN2_HIGH[x.lanes.format], x)
-    return n.times_plus(-LN2_LOW[x.lanes.format], r), exponent
+    return n.times_plus(-LN2_LOW[x.lanes.format], r), n, exponent
+
+
+def _exp_near_zero(r: Real) -> Real:
+    """e^r = 1 + r + r² EXP(r)."""
+    return polynomial(r, (1.0, 1.0, *EXP[r.lanes.format]))
 
 
 def _expm1_near_zero(r: Real) -> Real:

@@ -2,7 +2,7 @@
 
 In: LLVM's feature string. Out: records that the rest of the package reads.
 
-    MathTarget.of_features("+avx2,+fma")   →   MathTarget(fma=True)
+    MathTarget.of_features("+avx2,+fma")   →   MathTarget(fma=True, scalef=False)
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class MathTarget:
-    """What the functions may use of the machine: `fma`, a fused multiply-add instruction."""
+    """What the functions may use of the machine: `fma`, a fused multiply-add instruction, and
+    `scalef`, AVX-512's scaling of vectors by powers of two."""
 
     fma: bool = True
+    scalef: bool = False
 
     @classmethod
     def of_features(cls, features: str) -> MathTarget:
         """From LLVM's feature string, such as `+avx2,+fma`."""
-        return cls(fma="+fma" in features.split(","))
+        found = set(features.split(","))
+        return cls("+fma" in found, {"+avx512f", "+avx512vl"} <= found)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ type.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llvmlite import ir
 
@@ -247,6 +247,39 @@ class Real:
     def with_sign_of(self, other: Real) -> Real:
         return Real(self.lanes, self.lanes.intrinsic("copysign", self.value, other.value))
 
+    def scaled(self, exponent: Real) -> Real | None:
+        """self · 2^exponent, rounded once, for an integer; None where no instruction does it."""
+        lanes = self.lanes
+        width = 0 if lanes.count is None else lanes.count * lanes.format.width
+        if not lanes.target.scalef or width not in (128, 256, 512, 1024, 2048):
+            return None
+        if width > 512:
+            parts = zip(self._halves(), exponent._halves(), strict=True)
+            low, high = (x.scaled(n) for x, n in parts)
+            assert low is not None and high is not None
+            return low._joined(high)
+        return Real(lanes, _scalef(lanes, self.value, exponent.value, width))
+
+    def _halves(self) -> tuple[Real, Real]:
+        """The first half of the lanes, and the second."""
+        lanes = self.lanes
+        assert lanes.count is not None
+        half = replace(lanes, count=lanes.count // 2)
+
+        def part(start: int) -> Real:
+            places = range(start, start + lanes.count // 2)  # type: ignore[operator]
+            value = lanes.builder.shuffle_vector(self.value, self.value, _places(places))
+            return Real(half, value)
+
+        return part(0), part(lanes.count // 2)
+
+    def _joined(self, other: Real) -> Real:
+        """The lanes of both, one after the other."""
+        assert self.lanes.count is not None
+        both = replace(self.lanes, count=2 * self.lanes.count)
+        places = _places(range(2 * self.lanes.count))
+        return Real(both, both.builder.shuffle_vector(self.value, other.value, places))
+
     def square_root(self) -> Real:
         return Real(self.lanes, self.lanes.intrinsic("sqrt", self.value))
 
@@ -262,6 +295,28 @@ class Real:
         """An f64 rounded to f32."""
         narrow = Lanes(self.lanes.builder, self.lanes.target, F32, self.lanes.count)
         return Real(narrow, self.lanes.builder.fptrunc(self.value, narrow.real_type))
+
+
+def _places(places: range) -> ir.Constant:
+    """Which lanes a shuffle takes."""
+    return ir.Constant(ir.VectorType(ir.IntType(32), len(places)), list(places))
+
+
+def _scalef(lanes: Lanes, value: ir.Value, exponent: ir.Value, width: int) -> ir.Value:
+    """AVX-512's `vscalefps` or `vscalefpd` on all lanes."""
+    assert lanes.count is not None
+    kind, module = value.type, lanes.builder.module
+    mask = ir.Constant(ir.IntType(max(8, lanes.count)), -1)
+    operands = [value, exponent, ir.Constant(kind, ir.Undefined), mask]
+    if width == 512:
+        operands.append(ir.Constant(ir.IntType(32), 4))  # the current rounding
+    letter = "s" if lanes.format is F32 else "d"
+    name = f"llvm.x86.avx512.mask.scalef.p{letter}.{width}"
+    function = module.globals.get(name)
+    if function is None:
+        types = [operand.type for operand in operands]
+        function = ir.Function(module, ir.FunctionType(kind, types), name)
+    return lanes.builder.call(function, operands)
 
 
 def polynomial(x: Real, coefficients: Sequence[float]) -> Real:

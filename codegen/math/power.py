@@ -73,7 +73,7 @@ def _power_f64(x: Real, y: Real) -> Real:
     n, exponent = nearest_integer(clamped, 2 * F64.bias)
     r = ((clamped - n) + low) * math.log(2)
     result = 1.0 + (r * r).times_plus(polynomial(r, EXP[F64]), r)
-    return scaled_by_power_of_two(result, exponent)
+    return scaled_by_power_of_two(result, n, exponent)
 
 
 def _log_of_significand(f: Real) -> Pair:

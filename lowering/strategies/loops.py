@@ -25,7 +25,7 @@ from stepwell.ir.loop.analysis import (
     stores_of,
 )
 from stepwell.ir.loop.core import Block, Check, For, If, Kernel, Let, Store, statements
-from stepwell.ir.scalar import Expr, Var, as_dim, coefficient, walk
+from stepwell.ir.scalar import COST, Expr, Unary, Var, as_dim, coefficient, walk
 from stepwell.ir.size import Dim, symbols
 from stepwell.ir.target import Target
 from stepwell.lowering.transforms.fuse_loops import fuse_loops
@@ -37,6 +37,7 @@ from stepwell.lowering.transforms.split import split
 from stepwell.lowering.transforms.stream import stream
 from stepwell.lowering.transforms.vectorize_reduction import accumulators, vectorize_reduction
 
+DEEP = 12  # simple operations, one after the other, of a function that is a polynomial
 UNROLL = 4  # vectors of partial results in a reduction: enough to hide the latency of an addition
 
 
@@ -48,7 +49,7 @@ def schedule_loops(kernel: Kernel, target: Target) -> Kernel:
         kernel, name = _widened(kernel, name, lanes)
         across = _best_across(kernel, name, lanes)
         if across is None:
-            kernel = _inward(kernel, name, lanes)
+            kernel = _inward(kernel, name, lanes, target)
         else:
             kernel = _across(kernel, across, lanes)
     return stream(without_single_loops(kernel), target.l3_share)
@@ -120,7 +121,7 @@ def _lanes(block: Block, kernel: Kernel, target: Target) -> int:
 # ---------------------------------------------------------------------- inward
 
 
-def _inward(kernel: Kernel, name: str, lanes: int) -> Kernel:
+def _inward(kernel: Kernel, name: str, lanes: int, target: Target) -> Kernel:
     loop = find_loop(kernel.body, name)
     innermost = [
         s
@@ -130,13 +131,25 @@ def _inward(kernel: Kernel, name: str, lanes: int) -> Kernel:
     for inner in innermost:
         if any(isinstance(s, Check) for s in inner.body) and _is_small(inner.extent, lanes):
             continue
+        wide = lanes * _chains(inner, lanes, target)
         if accumulators(inner, register_names(kernel)) is not None:
             if not _is_small(inner.extent, lanes):
-                unroll = _unroll(inner.extent, lanes)
-                kernel = vectorize_reduction(kernel, inner.index, lanes, unroll)
+                unroll = max(1, _unroll(inner.extent, lanes) * lanes // wide)
+                kernel = vectorize_reduction(kernel, inner.index, wide, unroll)
         elif _is_elementwise(inner, register_names(kernel)):
-            kernel = _vector_loop(kernel, inner.index, lanes)
+            kernel = _vector_loop(kernel, inner.index, wide)
     return kernel
+
+
+def _chains(loop: For, lanes: int, target: Target) -> int:
+    """Vectors in a vector loop: several, one operation of each after the other, where a polynomial
+    makes a chain too long for the processor to look past; as many as the registers hold."""
+    functions = [e.op for e in expressions_of(loop.body) if isinstance(e, Unary)]
+    deep = any(COST.get(op, 1) >= DEEP for op in functions)
+    chains = target.vector_registers // 8 if deep else 1
+    while chains > 1 and isinstance(loop.extent, int) and loop.extent < 2 * chains * lanes:
+        chains //= 2
+    return chains
 
 
 def _is_small(extent: Dim, lanes: int) -> bool:
