@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections import namedtuple
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from stepwell.parameters import Held, Parameters, hold
 from stepwell.report import KernelReport, Kernels, Memory
 from stepwell.signature import Signature
 from stepwell.suggestions import did_you_mean, listed
-from stepwell.threads import Threads
+from stepwell.threads import Threads, require_count, threads_of
 from stepwell.weights import Weights
 
 
@@ -127,6 +127,15 @@ class Model:
             self._native, inputs, outputs, plan.sizes, self._held.block,
             aligned_block(plan.workspace), self._threads, len(self.kernels),
         )  # fmt: skip
+
+    def with_threads(self, threads: int | None) -> Model:
+        """The same code and weights on so many threads, as `compile` takes them."""
+        require_count(threads)
+        team = threads_of(self.description, threads, None)
+        memory = replace(self.memory, threads=team.count)
+        return Model(
+            self.description, self._native, self._held, memory, team, self.kernels, self._stages
+        )
 
     def stage(self, name: str, kernel: str | None = None) -> str | bytes:
         """The model on one step of the way down: "graph", "loops-opt", "asm", …"""

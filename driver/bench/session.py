@@ -9,7 +9,7 @@ JSON are made.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -62,6 +62,11 @@ class Session:
     model: Model
     inputs: Mapping[str, Any]
     profiled: Model | None = None  # the same, made to note the times of its kernels
+
+    def with_threads(self, threads: int) -> Session:
+        """The same on so many threads."""
+        profiled = self.profiled and self.profiled.with_threads(threads)
+        return replace(self, model=self.model.with_threads(threads), profiled=profiled)
 
     @cached_property
     def sizes(self) -> dict[str, int]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from stepwell.compilation import Compilation
 from stepwell.ir.loop.analysis import own_expressions
-from stepwell.ir.loop.core import Block, Call, For, If, Program
+from stepwell.ir.loop.core import THREADS, Block, Call, For, If, Program
 from stepwell.ir.scalar import COST, Binary, Unary, walk
 from stepwell.ir.size import evaluate
 
@@ -54,7 +54,8 @@ def work_of(compilation: Compilation, sizes: Mapping[str, int]) -> list[Work]:
     found = []
     for number, call in enumerate(program.calls):
         kernel = program.kernel(call.kernel)
-        bound = {n: evaluate(d, sizes) for n, d in zip(kernel.sizes, call.sizes, strict=True)}
+        known = {**sizes, THREADS: 1}
+        bound = {n: evaluate(d, known) for n, d in zip(kernel.sizes, call.sizes, strict=True)}
         traffic = tuple(
             Traffic(size, written, _distance(touched, number, place))
             for place, size, written in touched[number]

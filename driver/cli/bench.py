@@ -121,7 +121,7 @@ def _measured(
         ceilings = _ceilings(count, progress)
         peers = contenders.prepared(session, count, progress.say)
         progress.say(f"{model.name}, threads: {count}")
-        found.append(session.measure(ceilings, args.seconds, peers))
+        found.append(session.with_threads(count).measure(ceilings, args.seconds, peers))
     return found
 
 

@@ -368,3 +368,20 @@ def test_arguments_of_another_type_are_refused() -> None:
         sw.compile(source, model=3)  # type: ignore[arg-type]
     with pytest.raises(sw.InputError, match="weights: int is no path"):
         sw.compile(source, weights=3)  # type: ignore[arg-type]
+
+
+def test_threads() -> None:
+    """As many as asked for, where a loop is long enough to be shared; the same bits with any."""
+    text = "model m(x: f32[512, 512]) -> f32[512, 512] { softmax(x @ x) }"
+    x = np.random.default_rng(0).standard_normal((512, 512)).astype("f")
+    models = [sw.compile(text, threads=count) for count in (1, 2, 3, 7)]
+    assert [model.threads for model in models] == [1, 2, 3, 7]
+    expected = models[0](x)
+    for model in (*models, models[0].with_threads(5)):
+        np.testing.assert_array_equal(model(x), expected)
+    assert models[0].with_threads(5).memory.at().planned > models[0].memory.at().planned
+    assert sw.compile("model m(x: f32[4]) -> f32[4] { x + x }", threads=3).threads == 1
+    with pytest.raises(sw.InputError, match="threads: 0 is not at least 1"):
+        sw.compile(text, threads=0)
+    with pytest.raises(sw.InputError, match="not at least 1"):
+        models[0].with_threads(-1)
