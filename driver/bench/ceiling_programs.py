@@ -9,6 +9,7 @@ for our code, made the way our code is made.
     chase(elements)             for t in 0..T { at[0] = x[at[0]] }
     apply(target, "exp")        y[l] = exp(x[l]), again and again
     nothing()                   y[0] = x[0], several times: what a call costs
+    fork()                      for t in 0..tasks parallel { y[t] = x[t] }, several times
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ CHAINS = 12  # independent accumulators: more than latency times ports on any cu
 UNROLL = 8  # vectors of a turn of the memory kernels
 STEPS = 1 << 15  # of the walk that measures latency
 CALLS = 16  # of the kernel that does nothing
+TEAM = 256  # threads that a fork is measured with at most
 
 
 @dataclass(frozen=True)
@@ -73,15 +75,16 @@ def read(target: Target, size: int, moved: int) -> Probe:
     return Probe(text, repeats * elements * 4, elements)
 
 
-def copy(target: Target, size: int, moved: int) -> Probe:
-    """Arrays of about `size` bytes together: one is written with the other's numbers, scaled."""
+def copy(target: Target, size: int, moved: int, store: str = "") -> Probe:
+    """Arrays of about `size` bytes together: one is written with the other's numbers, scaled;
+    past the caches where `store` is `stream`."""
     lanes, turns, elements, repeats = _walk(target, size // 2, moved // 2)
     at = f"{UNROLL * lanes} * i + {lanes} * u + l"
     text = _program("copy", f"f32[{elements}]", f"f32[{elements}]", f"""
   for r in 0..{repeats} {{
     for i in 0..{turns} {{
       for u in 0..{UNROLL} unrolled {{
-        for l in 0..{lanes} vector {{ y[{at}] = x[{at}] * s[0] }}
+        for l in 0..{lanes} vector {{ y[{at}] = x[{at}] * s[0] {store} }}
       }}
     }}
   }}""", s="f32[1]")  # fmt: skip
@@ -115,10 +118,18 @@ def apply(target: Target, function: str) -> Probe:
 
 def nothing() -> str:
     """Calls of a kernel that writes one number."""
-    calls = "  call nothing(x, y) scratch 0\n" * CALLS
-    return _program("nothing", "f32[1]", "f32[1]", "\n  y[0] = x[0]").replace(
-        "  call nothing(x, y) scratch 0\n", calls
-    )
+    once = _program("nothing", "f32[1]", "f32[1]", "\n  y[0] = x[0]")
+    call = "  call nothing(x, y) scratch 0\n"
+    return once.replace(call, call * CALLS)
+
+
+def fork() -> str:
+    """Calls of a kernel whose threads write one number each."""
+    call = f"  call fork[min(pool.threads, {TEAM})](x, y) scratch 0\n"
+    shape = f"f32[{TEAM}]"
+    once = _program("fork", shape, shape, "\n  for t in 0..tasks parallel { y[t] = x[t] }")
+    text = once.replace("  call fork(x, y) scratch 0\n", call * CALLS)
+    return text.replace("kernel fork(", "kernel fork[tasks](")
 
 
 def _walk(target: Target, size: int, moved: int) -> tuple[int, int, int, int]:

@@ -58,6 +58,7 @@ class Ceilings:
     flops: float  # multiply-adds in f32, two operations each, per second
     levels: dict[str, Level]  # from L1 to memory
     call: float  # seconds of a kernel that does nothing
+    fork: float  # seconds of a parallel loop that does nothing; 0 where there is one thread
 
     def level_of(self, size: float) -> Level:
         """The nearest level that holds so many bytes."""
@@ -76,7 +77,10 @@ def measure(threads: int = 1, tell: Callable[[str], None] = lambda _: None) -> C
     for name, capacity, size in _sizes(target, threads):
         tell(name)
         levels[name] = _level(target, threads, name, capacity, size)
-    return Ceilings(threads, flops, levels, _empty_call())
+    tell("calls")
+    call = _call_seconds(programs.nothing(), 1, 1)
+    fork = _call_seconds(programs.fork(), programs.TEAM, threads) - call if threads > 1 else 0.0
+    return Ceilings(threads, flops, levels, call, fork)
 
 
 @cache
@@ -97,17 +101,18 @@ def _sizes(target: Target, threads: int) -> Iterable[tuple[str, int, int]]:
 
 
 def _level(target: Target, threads: int, name: str, capacity: int, size: int) -> Level:
-    scale = np.ones(1, np.float32)
-    read, copy = (make(target, size, MOVED) for make in (programs.read, programs.copy))
-    reading = _calls(read.text, threads, lambda: (_floats(read.elements),))
-    copying = _calls(copy.text, threads, lambda: (_floats(copy.elements), scale))
-    return Level(
-        name,
-        capacity,
-        read.work * threads / _seconds(reading),
-        copy.work * threads / _seconds(copying),
-        _latency(size),
-    )
+    probe = programs.read(target, size, MOVED)
+    reading = _calls(probe.text, threads, lambda: (_floats(probe.elements),))
+    read = probe.work * threads / _seconds(reading)
+    stores = ("", "stream") if name == "memory" else ("",)
+    copy = max(_copy_rate(target, threads, size, store) for store in stores)
+    return Level(name, capacity, read, copy, _latency(size))
+
+
+def _copy_rate(target: Target, threads: int, size: int, store: str) -> float:
+    probe, scale = programs.copy(target, size, MOVED, store), np.ones(1, np.float32)
+    calls = _calls(probe.text, threads, lambda: (_floats(probe.elements), scale))
+    return probe.work * threads / _seconds(calls)
 
 
 def _latency(size: int) -> float:
@@ -126,14 +131,16 @@ def _latency(size: int) -> float:
     return best / probe.work
 
 
-def _empty_call() -> float:
-    model = _model(programs.nothing(), profile=True)
-    call = model.native_call(np.ones(1, np.float32))
+def _call_seconds(text: str, elements: int, threads: int) -> float:
+    """Seconds of a call of a kernel that does next to nothing."""
+    model = _model(text, threads, profile=True)
+    call = model.native_call(np.ones(elements, np.float32))
     return float(np.median([call.profile() for _ in range(100)]))
 
 
-def _model(text: str, profile: bool = False) -> Model:
-    return compiled_model(Compilation(as_source(text), Options(profile=profile)), None, 0)
+def _model(text: str, threads: int = 1, profile: bool = False) -> Model:
+    compilation = Compilation(as_source(text), Options(profile=profile))
+    return compiled_model(compilation, None, 0, threads=threads)
 
 
 def _floats(count: int) -> Array:

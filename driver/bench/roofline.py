@@ -44,5 +44,6 @@ def bound_of(work: Work, ceilings: Ceilings, function: Callable[[str], float]) -
     slowest = max(movement, key=lambda name: movement[name])
     limits[slowest] = sum(movement.values())
     limits["latency"] = ceilings.call
+    limits["fork-join"] = work.forks * ceilings.fork
     name = max(limits, key=lambda limit: limits[limit])
     return Bound(name, limits[name], limits, slowest)

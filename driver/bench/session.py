@@ -75,7 +75,7 @@ class Session:
 
     @cached_property
     def works(self) -> list[Work]:
-        return work_of(self.compilation, self.sizes)
+        return work_of(self.compilation, self.sizes, self.model.threads)
 
     def measure(
         self, ceilings: Ceilings, seconds: float, peers: Mapping[str, Callable[[], object]]

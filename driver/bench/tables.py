@@ -41,7 +41,9 @@ def bytes_text(value: float) -> str:
 
 def ceiling_rows(ceilings: Iterable[Ceilings]) -> list[Row]:
     """What the machine can do: a row for each level of memory and number of threads."""
-    rows: list[Row] = [("threads", "level", "read GB/s", "copy GB/s", "latency", "GFLOP/s")]
+    rows: list[Row] = [
+        ("threads", "level", "read GB/s", "copy GB/s", "latency", "GFLOP/s", "call", "fork")
+    ]
     for found in ceilings:
         for level in found.levels.values():
             first = level is next(iter(found.levels.values()))
@@ -49,6 +51,8 @@ def ceiling_rows(ceilings: Iterable[Ceilings]) -> list[Row]:
                 str(found.threads), level.name, number_text(level.read / 1e9),
                 number_text(level.copy / 1e9), seconds_text(level.latency),
                 number_text(found.flops / 1e9) if first else "",
+                seconds_text(found.call) if first else "",
+                seconds_text(found.fork) if first and found.threads > 1 else "",
             ))  # fmt: skip
     return rows
 

@@ -18,7 +18,7 @@ from stepwell.compilation import Compilation
 from stepwell.ir.loop.analysis import own_expressions
 from stepwell.ir.loop.core import THREADS, Block, Call, For, If, Program
 from stepwell.ir.scalar import COST, Binary, Unary, walk
-from stepwell.ir.size import evaluate
+from stepwell.ir.size import evaluate, symbols
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,16 @@ class Work:
     flops: int
     traffic: tuple[Traffic, ...]
     functions: Mapping[str, int]
+    forks: int = 0  # parallel loops, each time that one is entered
 
     @property
     def bytes(self) -> int:
         return sum(item.bytes for item in self.traffic)
 
 
-def work_of(compilation: Compilation, sizes: Mapping[str, int]) -> list[Work]:
+def work_of(compilation: Compilation, inputs: Mapping[str, int], threads: int = 1) -> list[Work]:
     """The work of every call of a run, in order."""
-    program = compilation.program
+    program, sizes = compilation.program, {**inputs, THREADS: threads}
     naive = {kernel.name: kernel for kernel in compilation.naive_program.kernels}
     touched = [list(_touched(program, call, sizes)) for call in program.calls]
     found = []
@@ -63,7 +64,8 @@ def work_of(compilation: Compilation, sizes: Mapping[str, int]) -> list[Work]:
         source = naive.get(kernel.name, kernel)
         functions = _functions(source.body, bound)
         flops = evaluate(kernel.flops, bound)
-        found.append(Work(kernel.name, kernel.family, kernel.ops, flops, traffic, functions))
+        forks = _forks(kernel.body, bound)
+        found.append(Work(kernel.name, kernel.family, kernel.ops, flops, traffic, functions, forks))
     return found
 
 
@@ -110,3 +112,19 @@ def _functions(block: Block, sizes: Mapping[str, int]) -> Counter[str]:
             case If(then=then, otherwise=otherwise):
                 found.update(_functions(then, sizes) + _functions(otherwise, sizes))
     return found
+
+
+def _forks(block: Block, sizes: Mapping[str, int]) -> int:
+    """How often threads are woken: parallel loops of more than one turn, each time it is met."""
+    count = 0
+    for statement in block:
+        match statement:
+            case For(index=index, extent=extent, kind=kind, body=body):
+                turns = evaluate(extent, {**dict.fromkeys(symbols(extent), 0), **sizes})
+                if kind == "parallel":
+                    count += turns > 1
+                elif kind == "serial":
+                    count += turns * _forks(body, {**sizes, index: 0})
+            case If(then=then, otherwise=otherwise):
+                count += max(_forks(then, sizes), _forks(otherwise, sizes))
+    return count

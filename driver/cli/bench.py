@@ -110,14 +110,17 @@ def _measured(
     chosen = options(args, args.model)
     contenders = Contenders.of(args.against, source, args.weights)
     weights = contenders.weights or args.weights
-    progress.say(f"compiling {source.file}")
-    model, compilation = _compiled(source, chosen, weights, args.seed)
-    profiled = None
-    if args.profile:
-        profiled, _ = _compiled(source, replace(chosen, profile=True), weights, args.seed)
-    session = Session(compilation, model, random_inputs(model, sizes, given, args.seed), profiled)
+    inputs: dict[str, Any] = {}
     found = []
     for count in threads:
+        progress.say(f"compiling {source.file}")
+        model, compilation = _compiled(source, chosen, weights, args.seed, count)
+        inputs = inputs or random_inputs(model, sizes, given, args.seed)
+        profiled = None
+        if args.profile:
+            noting = replace(chosen, profile=True)
+            profiled, _ = _compiled(source, noting, weights, args.seed, count)
+        session = Session(compilation, model, inputs, profiled)
         ceilings = _ceilings(count, progress)
         peers = contenders.prepared(session, count, progress.say)
         progress.say(f"{model.name}, threads: {count}")
@@ -126,10 +129,10 @@ def _measured(
 
 
 def _compiled(
-    source: Source, chosen: Options, weights: str | Weights | None, seed: int
+    source: Source, chosen: Options, weights: str | Weights | None, seed: int, threads: int
 ) -> tuple[Model, Compilation]:
     compilation = Compilation(source, chosen, Trace.start())
-    return compiled_model(compilation, weights, seed), compilation
+    return compiled_model(compilation, weights, seed, threads=threads), compilation
 
 
 def _ceilings(threads: int, progress: Progress) -> Ceilings:

@@ -71,13 +71,22 @@ def test_work_counts_bytes_operations_functions_and_distances() -> None:
     assert first.traffic[0].distance > last.traffic[0].distance  # what was just written is near
 
 
+def test_work_counts_how_often_threads_are_woken() -> None:
+    compilation = Compilation(
+        as_source("model m(x: f32[4096, 1024]) -> f32[4096, 1024] { exp(x) }")
+    )
+    assert [work_of(compilation, {}, threads)[0].forks for threads in (1, 2)] == [0, 1]
+
+
 def test_the_greatest_limit_binds() -> None:
     levels = {"L1": Level("L1", 100, 1e9, 1e9, 1e-9), "memory": Level("memory", 1 << 62, 10, 10, 1)}
-    machine = Ceilings(1, 1e6, levels, 1e-6)
+    machine = Ceilings(1, 1e6, levels, 1e-6, 1e-3)
 
-    def bound(flops: int, bytes: int, distance: int, exps: int = 0) -> tuple[str, float]:
-        traffic = (Traffic(bytes, False, distance),)
-        found = bound_of(Work("k", "", (), flops, traffic, {"exp": exps}), machine, lambda _: 1.0)
+    def bound(
+        flops: int, bytes: int, distance: int, exps: int = 0, forks: int = 0
+    ) -> tuple[str, float]:
+        work = Work("k", "", (), flops, (Traffic(bytes, False, distance),), {"exp": exps}, forks)
+        found = bound_of(work, machine, lambda _: 1.0)
         return found.name, found.seconds
 
     assert bound(10**6, 1000, 50) == ("compute", 1.0)
@@ -85,6 +94,7 @@ def test_the_greatest_limit_binds() -> None:
     assert bound(10**6, 1000, 101) == ("memory", 100.0)
     assert bound(0, 10**6, 100) == ("L1", 1e-3)
     assert bound(0, 1, 1) == ("latency", 1e-6)
+    assert bound(0, 1, 1, forks=2) == ("fork-join", 2e-3)
 
 
 def test_random_integers_stay_in_bounds_and_reach_them() -> None:
