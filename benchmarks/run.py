@@ -1,161 +1,139 @@
-"""Measure kernels.well against this machine's ceilings and against PyTorch, one thread, one run.
+"""Measure Stepwell and its peers on the workloads of `peers/`, and make the tables of the docs.
 
-    python benchmarks/run.py            prints the table
-    python benchmarks/run.py --write    and puts it into docs/performance.md
+    python benchmarks/run.py --write                          everything; docs/performance.md
+    python benchmarks/run.py --workloads mlp_b1 --threads 1   a part, printed
+    python benchmarks/run.py --resume --write                 go on where an earlier run stopped
 
-Each figure is the median of 25 calls, in 5 rounds of 5. In each round Stepwell and its peers take
-turns, so that a machine that changes its speed changes it for all; the first call of a turn is not
-counted: it finds the caches as another left them. PyTorch is measured where it is installed.
+Each cell is measured in a process of its own (`cell.py`), restricted to as many cores as it has
+threads; what was measured is kept, a line of JSON per cell, and `--resume` measures only the rest.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import platform
-import statistics
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from page import tables, write_page
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-from ceilings import copy_bandwidth, fma_peak
-
-import stepwell as sw
-from stepwell.ir.target import host
-
-try:
-    import torch
-    import torch.nn.functional as F
-except ImportError:
-    torch = None
+from stepwell.bench.peers import PEERS
+from stepwell.terminal import Progress
 
 HERE = Path(__file__).parent
-PAGE = HERE.parent / "docs" / "performance.md"
-ROUNDS, CALLS = 5, 5
-MILLION4 = 4096 * 1024
+OURS = "stepwell"
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# Large arrays come from the heap and stay there. By default glibc maps and unmaps them at every
+# call, and the page faults cost some peers several times the computation.
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": "4000000000",
+    "MALLOC_TRIM_THRESHOLD_": "4000000000",
+    "MALLOC_TOP_PAD_": "67108864",
+}
+COLD = {"TORCHINDUCTOR_FX_GRAPH_CACHE": "0", "TORCHINDUCTOR_AUTOGRAD_CACHE": "0"}
+LIMIT = 300  # seconds for a cell
+
+Record = dict[str, Any]
+Key = tuple[str, str, int]
 
 
-@dataclass(frozen=True)
-class Row:
-    """A workload: what bounds it, its work, and the same in PyTorch on (inputs, parameters)."""
-
-    model: str
-    bound: str  # "compute": work is FLOP; "memory": work is bytes read and written at least once
-    work: int
-    peer: Callable[..., object]
+def workloads() -> list[str]:
+    return sorted(
+        path.stem for path in (HERE / "peers").glob("*.well") if "model " in path.read_text()
+    )
 
 
-def _conv(x, p):
-    return F.relu(F.conv2d(x, p["conv2d.weight"], p["conv2d.bias"], padding=1))
+def chosen(text: str, known: list[str], kind: str) -> list[str]:
+    """Names from `a,b`, or all. Exits with the names there are."""
+    names = known if text == "all" else text.split(",")
+    for name in names:
+        if name not in known:
+            raise SystemExit(f"no {kind} is called {name}; there are {', '.join(known)}")
+    return names
 
 
-def _mlp(x, p):
-    x = F.relu(x @ p["dense.weight"] + p["dense.bias"])
-    x = F.relu(x @ p["dense_2.weight"] + p["dense_2.bias"])
-    return torch.softmax(x @ p["dense_3.weight"] + p["dense_3.bias"], -1)
+def measured(name: str, peers: list[str], threads: list[int], done: set[Key]) -> Iterator[Record]:
+    """The records of a workload's cells that are not done yet."""
+    wanted = [(p, t) for t in threads for p in peers if (p, name, t) not in done]
+    if not wanted:
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        case = Path(scratch) / "case"
+        subprocess.run([*_cell("build"), name, str(case)], check=True, capture_output=True)
+        for peer, count in wanted:
+            record = _measure(peer, name, count, case, Path(scratch) / f"cache-{peer}-{count}")
+            yield {"peer": peer, "workload": name, "threads": count, **record}
 
 
-ROWS = [
-    Row("matmul", "compute", 2 * 1024**3, lambda x, w, p: x @ w),
-    Row("conv3x3", "compute", 2 * 64 * 64 * 9 * 56 * 56, _conv),
-    Row("mlp", "compute", 2 * 128 * (784 * 512 + 512 * 512 + 512 * 10), _mlp),
-    Row("elementwise", "memory", 8 * MILLION4,
-        lambda x, a, b, p: F.gelu(x * a + b) * torch.sigmoid(x) + x),
-    Row("softmax_rows", "memory", 8 * MILLION4, lambda x, p: torch.softmax(x, -1)),
-    Row("layer_norm_rows", "memory", 8 * MILLION4,
-        lambda x, p: F.layer_norm(x, (1024,), p["layer_norm.scale"], p["layer_norm.shift"])),
-]  # fmt: skip
+def _cell(command: str) -> list[str]:
+    return [sys.executable, str(HERE / "cell.py"), command]
 
 
-def medians(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Seconds per call of each, the calls taking turns."""
-    for call in calls.values():
-        for _ in range(3):
-            call()
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(ROUNDS):
-        for name, call in calls.items():
-            call()
-            for _ in range(CALLS):
-                start = time.perf_counter()
-                call()
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def measure(row: Row) -> dict[str, float]:
-    """Seconds of Stepwell and of each peer on one workload."""
-    model = sw.compile(HERE / "kernels.well", model=row.model)
-    generator = np.random.default_rng(0)
-    inputs = [
-        generator.standard_normal(spec.type.shape).astype(np.float32)
-        for spec in model.signature.inputs
-    ]
-    calls: dict[str, Callable[[], object]] = {"stepwell": lambda: model(*inputs)}
-    if torch is not None:
-        torch.set_num_threads(1)
-        tensors = [torch.from_numpy(x) for x in inputs]
-        parameters = {k: torch.from_numpy(np.array(v)) for k, v in model.parameters.items()}
-        compiled = torch.compile(row.peer)
-
-        def eager() -> object:
-            with torch.inference_mode():
-                return row.peer(*tensors, parameters)
-
-        def fused() -> object:
-            with torch.inference_mode():
-                return compiled(*tensors, parameters)
-
-        error = np.abs(eager().numpy() - model(*inputs)).max()
-        if not error < 1e-3:
-            raise SystemExit(f"{row.model} differs from PyTorch by {error}")
-        calls |= {"torch eager": eager, "torch.compile": fused}
-    return medians(calls)
-
-
-def table() -> str:
-    """The measurements as a Markdown table, ceilings first."""
-    peak, copy = fma_peak(), copy_bandwidth(4 * MILLION4)
-    lines = [
-        f"One thread of a machine with {host().vector_bits}-bit vectors ({platform.machine()}), "
-        f"f32. In the same run: {peak:.0f} GFLOP/s of multiply-adds in registers (compute), "
-        f"{copy:.1f} GB/s copying 16 MiB (memory).",
-        "",
-        "| workload | bound by | Stepwell, ms | of the bound | torch eager, ms | torch.compile, ms "
-        "| best peer ÷ Stepwell |",
-        "|---|---|---:|---:|---:|---:|---:|",
-    ]
-    for row in ROWS:
-        seconds = measure(row)
-        own = seconds["stepwell"]
-        ceiling = peak if row.bound == "compute" else copy
-        share = row.work / own / 1e9 / ceiling
-        peers = [seconds.get(name) for name in ("torch eager", "torch.compile")]
-        best = min((s for s in peers if s), default=None)
-        cells = [f"{s * 1e3:.2f}" if s else "not installed" for s in peers]
-        ratio = f"{best / own:.2f}" if best else ""
-        lines.append(
-            f"| {row.model} | {row.bound} | {own * 1e3:.2f} | {share:.0%} "
-            f"| {cells[0]} | {cells[1]} | {ratio} |"
-        )
-    return "\n".join(lines)
+def _measure(peer: str, name: str, threads: int, case: Path, cache: Path) -> Record:
+    environment = {**os.environ, **ALLOCATOR, **COLD, "TORCHINDUCTOR_CACHE_DIR": str(cache)}
+    environment |= {variable: str(threads) for variable in THREAD_VARIABLES}
+    environment |= {"STEPWELL_CACHE_DIR": str(cache), "JAX_PLATFORMS": "cpu"}
+    command = [*_cell("run"), peer, name, str(threads), str(case)]
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, errors="replace",
+            timeout=LIMIT, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return {"status": "failed", "reason": f"no result in {LIMIT} seconds"}
+    for line in done.stdout.splitlines():
+        if line.startswith("RECORD "):
+            record: Record = json.loads(line.removeprefix("RECORD "))
+            return record
+    last = (done.stderr.strip().splitlines() or ["nothing was printed"])[-1]
+    return {"status": "failed", "reason": f"exit {done.returncode}: {last}"[:200]}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--write", action="store_true", help="put the table into docs")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    installed = [name for name, peer in PEERS.items() if not peer.missing]
+    parser.add_argument("--workloads", default="all", help="names with commas between, or all")
+    parser.add_argument("--peers", default="all", help=f"of {', '.join(installed)} (all)")
+    parser.add_argument("--threads", default="1,2", help="default: 1,2")
+    parser.add_argument(
+        "--results", default="build/benchmarks.jsonl", help="where records are kept"
+    )
+    parser.add_argument("--resume", action="store_true", help="keep what --results holds")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs")
     arguments = parser.parse_args()
-    text = table()
+    names = chosen(arguments.workloads, workloads(), "workload")
+    peers = [OURS, *chosen(arguments.peers, installed, "installed peer")]
+    threads = [int(count) for count in arguments.threads.split(",")]
+
+    results = Path(arguments.results)
+    results.parent.mkdir(parents=True, exist_ok=True)
+    if not arguments.resume:
+        results.write_text("")
+    records = [json.loads(line) for line in results.read_text().splitlines()]
+    done = {(r["peer"], r["workload"], r["threads"]) for r in records if r["status"] == "ok"}
+    records = [r for r in records if r["status"] == "ok"]
+    total, begun = len(names) * len(peers) * len(threads), time.monotonic()
+    with Progress() as progress, results.open("a") as file:
+        for name in names:
+            progress.say(f"{len(records)} of {total}: {name}, {time.monotonic() - begun:.0f} s")
+            for record in measured(name, peers, threads, done):
+                records.append(record)
+                file.write(json.dumps(record) + "\n")
+                file.flush()
+                progress.say(f"{len(records)} of {total}: {name}, {time.monotonic() - begun:.0f} s")
+    wanted = [r for r in records if r["workload"] in names and r["threads"] in threads]
+    text = tables([r for r in wanted if r["peer"] in peers])
     print(text)
     if arguments.write:
-        page = PAGE.read_text()
-        before, rest = page.split("<!-- table -->")[0], page.split("<!-- end of table -->")[1]
-        PAGE.write_text(f"{before}<!-- table -->\n{text}\n<!-- end of table -->{rest}")
+        write_page(text)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,14 @@ whose results were compared with ours.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from stepwell.arrays import Array
-from stepwell.bench.peers import PEERS, agree
+from stepwell.bench.peers import PEERS, ModuleCase, agree
 from stepwell.bench.session import Session
 from stepwell.bench.twins import find_twin
 from stepwell.ir.diagnostics import InputError
@@ -53,7 +55,9 @@ class Contenders:
         calls: dict[str, Callable[[], object]] = {}
         for name in self.names:
             tell(f"preparing {name}, threads: {threads}")
-            peer = PEERS[name].prepare(self.module, inputs, threads)
+            with tempfile.TemporaryDirectory() as folder:
+                case = ModuleCase(self.module, inputs, Path(folder))
+                peer = PEERS[name].prepare(case, threads)
             difference = agree(_listed(session.model(*inputs)), peer.results(peer.call()))
             if difference:
                 raise InputError(f"{name} computes something else: {difference}")

@@ -1,9 +1,9 @@
-"""Other compilers and runtimes on the same model: each an adapter, made from a module of PyTorch.
+"""Other compilers and runtimes on the same model: an adapter for each.
 
-In: a module, inputs, how many threads. Out: a call, the only thing that is timed, and a way to its
-results as arrays.
+In: a `Case`, which is a module of PyTorch and inputs; how many threads. Out: a call, the only thing
+that is timed, and a way to its results as arrays.
 
-    PEERS["onnxruntime"].prepare(module, [x], threads=1)   →   Prepared(call, results)
+    PEERS["onnxruntime"].prepare(case, 1)   →   Prepared(call, results)
 
 Weights may be repacked while preparing; the inputs are not known before a call.
 """
@@ -17,15 +17,43 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from stepwell.arrays import Array
 
 TOLERANCE = 1e-3  # of the largest number of a result
+
+
+class Case(Protocol):
+    """The work: inputs, and the model in the forms that peers take, made when asked for."""
+
+    inputs: Sequence[Array]
+
+    def module(self) -> Any:
+        """A torch.nn.Module."""
+
+    def onnx(self) -> Path:
+        """An ONNX file."""
+
+
+@dataclass
+class ModuleCase:
+    """A case made from a module in this process."""
+
+    made: Any
+    inputs: Sequence[Array]
+    folder: Path
+
+    def module(self) -> Any:
+        return self.made
+
+    def onnx(self) -> Path:
+        path = self.folder / "model.onnx"
+        return path if path.exists() else exported(self.made, self.inputs, path)
 
 
 @dataclass(frozen=True)
@@ -38,72 +66,23 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Peer:
-    """An adapter, the packages that it needs, and what must be in the environment before."""
+    """An adapter, and the packages that it needs."""
 
-    prepare: Callable[[Any, Sequence[Array], int], Prepared]
+    prepare: Callable[[Case, int], Prepared]
     packages: tuple[str, ...]
-    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def missing(self) -> list[str]:
         """The packages that are not installed."""
-        return [name for name in self.packages if not _is_installed(name)]
+        return [name for name in self.packages if not is_installed(name)]
 
 
-def _is_installed(name: str) -> bool:
+def is_installed(name: str) -> bool:
+    """Whether a package can be imported."""
     try:
         return importlib.util.find_spec(name) is not None
     except ModuleNotFoundError:
         return False
-
-
-def _torch(module: Any, inputs: Sequence[Array], threads: int) -> tuple[Any, list[Any]]:
-    """The module and its inputs, in the layout that is faster for convolutions."""
-    import torch
-
-    torch.set_num_threads(threads)
-    tensors = [torch.from_numpy(x) for x in inputs]
-    if any(isinstance(part, torch.nn.Conv2d) for part in module.modules()):
-        module = module.to(memory_format=torch.channels_last)
-        tensors = [
-            x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x for x in tensors
-        ]
-    return module, tensors
-
-
-def _torch_results(found: Any) -> list[Array]:
-    found = found if isinstance(found, tuple) else (found,)
-    return [y.detach().numpy() for y in found]
-
-
-def torch_eager(module: Any, inputs: Sequence[Array], threads: int) -> Prepared:
-    """PyTorch as it is."""
-    import torch
-
-    module, tensors = _torch(module, inputs, threads)
-
-    def call() -> Any:
-        with torch.inference_mode():
-            return module(*tensors)
-
-    return Prepared(call, _torch_results)
-
-
-def torch_compile(module: Any, inputs: Sequence[Array], threads: int) -> Prepared:
-    """TorchInductor's C++, weights frozen: folded and packed beforehand."""
-    import torch
-    import torch._inductor.config as inductor
-
-    module, tensors = _torch(module, inputs, threads)
-    inductor.freezing = True
-    compile: Any = torch.compile
-    compiled = compile(module)
-
-    def call() -> Any:
-        with torch.no_grad():  # freezing does not work under inference_mode
-            return compiled(*tensors)
-
-    return Prepared(call, _torch_results)
 
 
 def exported(module: Any, inputs: Sequence[Array], path: Path) -> Path:
@@ -123,7 +102,56 @@ def exported(module: Any, inputs: Sequence[Array], path: Path) -> Path:
     return path
 
 
-def onnxruntime(module: Any, inputs: Sequence[Array], threads: int) -> Prepared:
+def _torch(case: Case, threads: int) -> tuple[Any, list[Any]]:
+    """The module and its inputs, in the layout that is faster for convolutions."""
+    import torch
+
+    torch.set_num_threads(threads)
+    module, tensors = case.module(), [torch.from_numpy(x) for x in case.inputs]
+    if any(isinstance(part, torch.nn.Conv2d) for part in module.modules()):
+        module = module.to(memory_format=torch.channels_last)
+        tensors = [
+            x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x for x in tensors
+        ]
+    return module, tensors
+
+
+def _torch_results(found: Any) -> list[Array]:
+    found = found if isinstance(found, tuple) else (found,)
+    return [y.detach().numpy() for y in found]
+
+
+def torch_eager(case: Case, threads: int) -> Prepared:
+    """PyTorch as it is."""
+    import torch
+
+    module, tensors = _torch(case, threads)
+
+    def call() -> Any:
+        with torch.inference_mode():
+            return module(*tensors)
+
+    return Prepared(call, _torch_results)
+
+
+def torch_compile(case: Case, threads: int) -> Prepared:
+    """TorchInductor's C++, weights frozen: folded and packed beforehand."""
+    import torch
+    import torch._inductor.config as inductor
+
+    module, tensors = _torch(case, threads)
+    inductor.freezing = True
+    compile: Any = torch.compile
+    compiled = compile(module)
+
+    def call() -> Any:
+        with torch.no_grad():  # freezing does not work under inference_mode
+            return compiled(*tensors)
+
+    return Prepared(call, _torch_results)
+
+
+def onnxruntime(case: Case, threads: int) -> Prepared:
     """ONNX Runtime, arrays bound to inputs and outputs beforehand."""
     import onnxruntime as ort
 
@@ -131,11 +159,10 @@ def onnxruntime(module: Any, inputs: Sequence[Array], threads: int) -> Prepared:
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
-    with tempfile.TemporaryDirectory() as folder:
-        path = exported(module, inputs, Path(folder) / "model.onnx")
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    file = str(case.onnx())
+    session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     binding = session.io_binding()
-    for entry, x in zip(session.get_inputs(), inputs, strict=True):
+    for entry, x in zip(session.get_inputs(), case.inputs, strict=True):
         binding.bind_ortvalue_input(entry.name, ort.OrtValue.ortvalue_from_numpy(x))
     outputs = []
     for entry in session.get_outputs():
@@ -146,7 +173,7 @@ def onnxruntime(module: Any, inputs: Sequence[Array], threads: int) -> Prepared:
     )
 
 
-def openvino(module: Any, inputs: Sequence[Array], threads: int) -> Prepared:
+def openvino(case: Case, threads: int) -> Prepared:
     """OpenVINO, in f32, one stream."""
     import openvino as ov
 
@@ -156,11 +183,9 @@ def openvino(module: Any, inputs: Sequence[Array], threads: int) -> Prepared:
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
     }
-    with tempfile.TemporaryDirectory() as folder:
-        path = exported(module, inputs, Path(folder) / "model.onnx")
-        compiled = ov.Core().compile_model(str(path), "CPU", settings)
+    compiled = ov.Core().compile_model(str(case.onnx()), "CPU", settings)
     request = compiled.create_infer_request()
-    for number, x in enumerate(inputs):
+    for number, x in enumerate(case.inputs):
         request.set_input_tensor(number, ov.Tensor(x, shared_memory=True))
     count = len(compiled.outputs)
     return Prepared(
@@ -169,19 +194,19 @@ def openvino(module: Any, inputs: Sequence[Array], threads: int) -> Prepared:
     )
 
 
-def iree(module: Any, inputs: Sequence[Array], threads: int) -> Prepared:
+def iree(case: Case, threads: int) -> Prepared:
     """IREE's code for this CPU, operands packed into tiles, convolutions channels-last."""
     import iree.compiler
     import iree.runtime
 
     flags = ["--iree-llvmcpu-target-cpu=host", "--iree-opt-level=O3", "--iree-opt-data-tiling"]
-    if any(type(part).__name__ == "Conv2d" for part in module.modules()):
+    if any(x.ndim == 4 and x.shape[-1] == x.shape[-2] for x in case.inputs):  # images
         passes = "builtin.module(util.func(iree-preprocessing-convert-conv-to-channels-last))"
         flags.append("--iree-preprocessing-pass-pipeline=" + passes)
     with tempfile.TemporaryDirectory() as folder:
-        path, imported = Path(folder) / "model.onnx", Path(folder) / "model.mlir"
+        imported = Path(folder) / "model.mlir"
         command = [sys.executable, "-m", "iree.compiler.tools.import_onnx"]
-        arguments = [str(exported(module, inputs, path)), "-o", str(imported)]
+        arguments = [str(case.onnx()), "-o", str(imported)]
         subprocess.run([*command, *arguments], check=True, capture_output=True)
         binary = iree.compiler.compile_file(
             str(imported), target_backends=["llvm-cpu"], extra_args=flags
@@ -191,7 +216,7 @@ def iree(module: Any, inputs: Sequence[Array], threads: int) -> Prepared:
     config = iree.runtime.Config("local-sync" if threads == 1 else "local-task")
     loaded = iree.runtime.VmModule.copy_buffer(config.vm_instance, binary)
     main = iree.runtime.load_vm_module(loaded, config)["main_graph"]
-    arrays = [iree.runtime.asdevicearray(config.device, x) for x in inputs]
+    arrays = [iree.runtime.asdevicearray(config.device, x) for x in case.inputs]
 
     def results(found: Any) -> list[Array]:
         found = found if isinstance(found, tuple) else (found,)
@@ -200,13 +225,13 @@ def iree(module: Any, inputs: Sequence[Array], threads: int) -> Prepared:
     return Prepared(lambda: main(*arrays), results)
 
 
-_EXPORT = ("torch", "onnx", "onnxscript")
+EXPORT = ("torch", "onnx", "onnxscript")  # what writing an ONNX file needs
 PEERS = {
     "torch": Peer(torch_eager, ("torch",)),
     "torch.compile": Peer(torch_compile, ("torch",)),
-    "onnxruntime": Peer(onnxruntime, ("onnxruntime", *_EXPORT)),
-    "openvino": Peer(openvino, ("openvino", *_EXPORT)),
-    "iree": Peer(iree, ("iree.compiler", "iree.runtime", *_EXPORT)),
+    "onnxruntime": Peer(onnxruntime, ("onnxruntime", *EXPORT)),
+    "openvino": Peer(openvino, ("openvino", *EXPORT)),
+    "iree": Peer(iree, ("iree.compiler", "iree.runtime", *EXPORT)),
 }
 
 

@@ -85,13 +85,12 @@ class Session:
         calls: dict[str, Callable[[], object]] = {OURS: lambda: self.model(*arguments)}
         calls[NATIVE] = self.model.native_call(*arguments)
         times = in_turns({**calls, **peers}, seconds)
-        whole = self._whole()
-        return Measurement(
-            self.model.name, self.sizes, whole, bound_of(whole, ceilings, function_seconds),
-            ceilings, times, self._kernels(ceilings, seconds, times[OURS].median),
-        )  # fmt: skip
+        bound = bound_of(self.whole, ceilings, function_seconds)
+        kernels = self._kernels(ceilings, seconds, times[OURS].median)
+        return Measurement(self.model.name, self.sizes, self.whole, bound, ceilings, times, kernels)
 
-    def _whole(self) -> Work:
+    @cached_property
+    def whole(self) -> Work:
         """The work of the model as one kernel's: inputs, weights and outputs once."""
         signature = self.model.signature
         types = [(item.type, False) for item in signature.inputs]
