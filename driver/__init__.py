@@ -44,7 +44,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return import_module("stepwell.version").VERSION
+        return import_module("stepwell.version").stepwell_version()
     if name not in _HOMES:
         raise AttributeError(f"module 'stepwell' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)

@@ -17,14 +17,14 @@ from pathlib import Path
 
 from stepwell.files import write_file
 from stepwell.ir.diagnostics import InternalError
-from stepwell.version import VERSION
+from stepwell.version import stepwell_version
 
 
 def write_reproducer(error: Exception) -> str:
     """Write the file, in this folder or else the temporary one; the message for the user."""
     bug = error if isinstance(error, InternalError) else None
     message = bug.message if bug else f"{type(error).__name__}: {error}"
-    head = f"// stepwell {VERSION}\n// {message.splitlines()[0] if message else 'no message'}\n"
+    head = f"// stepwell {stepwell_version()}\n// {message.splitlines()[0] if message else 'no message'}\n"
     head += f"// command: {shlex.join(sys.argv[1:])}\n"
     trace = "".join(traceback.format_exception(error))
     notes = "".join(f"// {line}\n" for line in trace.splitlines())

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-try:
-    VERSION = version("stepwell")
-except PackageNotFoundError:
-    VERSION = "unknown"
-
 _PARTS = (".py", ".lark", ".well")
+
+
+@lru_cache(maxsize=1)
+def stepwell_version() -> str:
+    """The installed version; `unknown` where Stepwell is not installed."""
+    from importlib.metadata import PackageNotFoundError, version  # slow to import
+
+    try:
+        return version("stepwell")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 @lru_cache(maxsize=1)
@@ -21,7 +26,7 @@ def compiler_digest() -> str:
     import llvmlite
     import numpy as np
 
-    hasher = hashlib.sha256(f"{VERSION} {llvmlite.__version__} {np.__version__}".encode())
+    hasher = hashlib.sha256(f"{llvmlite.__version__} {np.__version__}".encode())
     for folder in _folders():
         for path in sorted(p for p in folder.rglob("*") if p.suffix in _PARTS):
             hasher.update(str(path.relative_to(folder)).encode() + b"\0")

@@ -1,11 +1,31 @@
 """From a .well source to a graph: parse, resolve, check every shape, elaborate."""
 
+from typing import TYPE_CHECKING
+
+from stepwell.ir.lazy import lazily
+
 if __name__ != "stepwell.frontend":
     raise ImportError("import this package as 'stepwell.frontend', not as 'frontend'")
 
-from stepwell.frontend.elaborate import check, elaborate, models
-from stepwell.frontend.modules import CheckedProgram, find_module
-from stepwell.frontend.parser import parse
-from stepwell.frontend.printer import render_ast
+if TYPE_CHECKING:
+    from stepwell.frontend.elaborate import check, elaborate, models
+    from stepwell.frontend.library import find_module
+    from stepwell.frontend.modules import CheckedProgram
+    from stepwell.frontend.parser import parse
+    from stepwell.frontend.printer import render_ast
 
 __all__ = ["CheckedProgram", "check", "elaborate", "find_module", "models", "parse", "render_ast"]
+
+# A program from the cache is looked up by the text of its modules; nothing is parsed.
+__getattr__ = lazily(
+    __name__,
+    {
+        "CheckedProgram": "modules",
+        "check": "elaborate",
+        "elaborate": "elaborate",
+        "find_module": "library",
+        "models": "elaborate",
+        "parse": "parser",
+        "render_ast": "printer",
+    },
+)

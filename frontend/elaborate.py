@@ -10,7 +10,8 @@ from typing import Any
 
 from stepwell.frontend import syntax as s
 from stepwell.frontend.entries import Entry
-from stepwell.frontend.modules import CheckedProgram, Linker, LoadedModule, Loader, find_module
+from stepwell.frontend.library import Loader, find_module
+from stepwell.frontend.modules import CheckedProgram, Linker, LoadedModule
 from stepwell.frontend.signatures import is_static
 from stepwell.frontend.suggest import did_you_mean
 from stepwell.ir import size

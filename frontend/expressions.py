@@ -14,7 +14,8 @@ from stepwell.frontend import syntax as s
 from stepwell.frontend.builtin_calls import BUILTINS
 from stepwell.frontend.elaboration import POISON, Elaboration, Poisoned
 from stepwell.frontend.evaluation import evaluate, evaluates
-from stepwell.frontend.modules import library_names, library_source, prelude
+from stepwell.frontend.library import library_names, library_source
+from stepwell.frontend.modules import prelude
 from stepwell.frontend.operators import binary, unary
 from stepwell.frontend.parse_errors import RUNTIME_LATER, not_there_yet
 from stepwell.frontend.pending import PendingParameter

@@ -1,4 +1,4 @@
-"""Modules: finding, parsing and linking the files of a program.
+"""Modules: parsing and linking the files of a program.
 
     use nn                      → the folder's nn.well, else the standard library's
     use "layers.well" as my     → that file, relative to the file that names it
@@ -9,22 +9,15 @@ are in scope everywhere; every module may define its own of the same name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.resources import files
-from pathlib import Path
 
 from stepwell.frontend import syntax
+from stepwell.frontend.library import LIBRARY, Loader, library_names, library_source
 from stepwell.frontend.parser import parse, parse_with_recovery
 from stepwell.frontend.suggest import did_you_mean
 from stepwell.frontend.values import Declared, Namespace
 from stepwell.ir.diagnostics import Diagnostic, Label
-
-# (what is used, whether it is a path, the file that uses it) → (file name, source), or None
-Loader = Callable[[str, bool, str], "tuple[str, str] | None"]
-
-LIBRARY = "stdlib/"
 
 
 @dataclass(eq=False)
@@ -55,30 +48,6 @@ class CheckedProgram:
         """Text by file name, for the renderer of diagnostics."""
         texts = {module.file: module.source for module in self.modules.values()}
         return texts | {prelude().file: prelude().source}
-
-
-def library_names() -> list[str]:
-    """The modules of the standard library that `use` can name."""
-    entries = files("stepwell.frontend").joinpath("stdlib").iterdir()
-    stems = (e.name.removesuffix(".well") for e in entries if e.name.endswith(".well"))
-    return sorted(stem for stem in stems if stem != "prelude")
-
-
-def library_source(name: str) -> tuple[str, str] | None:
-    """A module of the standard library: its file name and source."""
-    path = files("stepwell.frontend").joinpath("stdlib", f"{name}.well")
-    if not path.is_file():
-        return None
-    return f"{LIBRARY}{name}.well", path.read_text(encoding="utf-8")
-
-
-def find_module(name: str, is_file: bool, used_by: str) -> tuple[str, str] | None:
-    """The default loader: the folder of the using file, then the standard library."""
-    folder = Path(used_by).parent
-    path = folder / (name if is_file else f"{name}.well")
-    if not used_by.startswith(LIBRARY) and path.is_file() and path != Path(used_by):
-        return str(path), path.read_text(encoding="utf-8")
-    return None if is_file else library_source(name)
 
 
 @lru_cache(maxsize=1)

@@ -116,9 +116,9 @@ def _main(argv: Sequence[str] | None) -> int:
     except SystemExit as stop:  # argparse has printed its message
         return stop.code if isinstance(stop.code, int) else 2
     if args.version:
-        from stepwell.version import VERSION
+        from stepwell.version import stepwell_version
 
-        print(f"stepwell {VERSION}")
+        print(f"stepwell {stepwell_version()}")
         return 0
     if args.command is None:
         top.print_help()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from stepwell.cache import DiskCache
 from stepwell.cli.cache import megabytes
-from stepwell.version import VERSION
+from stepwell.version import stepwell_version
 
 if TYPE_CHECKING:
     from stepwell.ir.target import Target
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     target = host()
     cache = DiskCache.default()
     rows = [
-        ("stepwell", VERSION),
+        ("stepwell", stepwell_version()),
         ("python", f"{platform.python_version()} on {platform.platform()}"),
         *((name, _version(name)) for name in _PACKAGES),
         ("llvm", ".".join(map(str, llvm.llvm_version_info))),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -90,3 +92,24 @@ def test_entries_are_plain_files(tmp_path: Path) -> None:
     DiskCache(tmp_path).put("a", b"x")
     (path,) = tmp_path.iterdir()
     assert stat.S_ISREG(path.stat().st_mode)
+
+
+_LOAD = """
+import sys
+import stepwell as sw
+sw.compile("model half(x: f32[N]) -> f32[N] { x / 2.0 }")
+print(*(name for name in ("lark", "llvmlite.ir", "stepwell.ir.loop.core") if name in sys.modules))
+"""
+
+
+def test_a_cached_model_is_loaded_without_the_compiler(tmp_path: Path) -> None:
+    """Importing what only compiling needs would take longer than the load."""
+    found = []
+    for _ in range(2):
+        environment = {**os.environ, "STEPWELL_CACHE_DIR": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-c", _LOAD], env=environment, capture_output=True, text=True,
+            check=True,
+        )  # fmt: skip
+        found.append(done.stdout.split())
+    assert found == [["lark", "llvmlite.ir", "stepwell.ir.loop.core"], []]

@@ -13,7 +13,7 @@ from interpreted_models import run_model
 
 from stepwell.frontend import check
 from stepwell.frontend.entries import Entry
-from stepwell.frontend.modules import library_source
+from stepwell.frontend.library import library_source
 from stepwell.frontend.signatures import is_static
 
 RNG = np.random.default_rng(0)

@@ -9,7 +9,8 @@ import pytest
 
 from stepwell.frontend import check, elaborate, models
 from stepwell.frontend.builtins import BUILTINS
-from stepwell.frontend.modules import LoadedModule, library_source, prelude
+from stepwell.frontend.library import library_source
+from stepwell.frontend.modules import LoadedModule, prelude
 from stepwell.frontend.parser import parse
 
 ROOT = Path(__file__).parents[2]
