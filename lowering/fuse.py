@@ -16,6 +16,7 @@ is read at its own element there; else it starts a kernel of its own.
   slices and other views cost nothing, and cheap values may be computed in several kernels.
 - *reduction*: reductions whose results are read along the rows of the kernel's results, with all
   they are computed from and all that is computed from them: softmax, layer norm.
+- *attention*: two contractions with a softmax between (`attentions.py`), for a few rows at a time.
 - *contraction*, *window*: one (windowed) contraction or pooling, read at the result's own element
   by what follows it; cheap reduction-free values in front.
 """
@@ -28,6 +29,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from stepwell.ir.graph.core import Graph, Op, Value
+from stepwell.lowering.attentions import attentions
 from stepwell.lowering.fusion_group import Group, Read, nominal
 from stepwell.lowering.fusion_kinds import ANCHORS, REDUCING, Kinds
 from stepwell.lowering.kernel_region import kernel_op
@@ -86,6 +88,7 @@ class _Partition:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.kinds = Kinds(graph)
+        self.attentions = attentions(graph, self.kinds)
         self.index = {op: i for i, op in enumerate(graph.ops)}
         self.groups: list[Group] = []
         self.loose: list[Op] = []  # array constants, and what has no formula
@@ -104,6 +107,9 @@ class _Partition:
         value = op.result
         readers = [group for group in self.groups if value in group.reads]
         if not readers and value not in self.needed:
+            return
+        if op in self.attentions and self._mixing(op) is not None:
+            self._join_attention(op)
             return
         refusals = {group.number: self._refusal(op, group, readers) for group in readers}
         legal = [group for group in readers if refusals[group.number] is None]
@@ -128,6 +134,17 @@ class _Partition:
     def _join(self, op: Op, group: Group, reason: str) -> None:
         group.add(op, self.kinds.formula(op), self.kinds[op])
         self.notes.append((op.result, group, True, reason))
+
+    def _mixing(self, op: Op) -> Group | None:
+        """The kernel of the contraction that mixes by what the op computes."""
+        mix = self.attentions[op].result
+        return next((g for g in self.groups if mix in g.members and op.result in g.reads), None)
+
+    def _join_attention(self, op: Op) -> None:
+        group = self._mixing(op)
+        assert group is not None, "what mixes is placed before"
+        self._join(op, group, "attention: a few rows of it at a time are kept, never the whole")
+        group.family = "attention"
 
     def _materialise(
         self, op: Op, readers: list[Group], legal: list[Group], refusals: dict[int, str | None]

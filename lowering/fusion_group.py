@@ -168,9 +168,9 @@ class Group:
         names = [axis.name for axis in (*formula.axes, *reduce.axes)]
         to_root: dict[str, str] = {}
         read = self.reads[op.result][0]
-        for (name, _), outer in zip(parallel, read.plain(op.result.type.shape) or (), strict=True):
-            if outer is not None:
-                to_root[name] = read.stage.to_root[outer]
+        for (name, _), subscript in zip(parallel, read.subscripts, strict=True):
+            if isinstance(subscript, Var) and subscript.name in read.stage.to_root:
+                to_root[name] = read.stage.to_root[subscript.name]
         stage = Stage(op.result, (*parallel, *reduced), len(parallel), family, to_root)
         self.stages.append(stage)
         self.family = family

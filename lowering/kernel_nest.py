@@ -314,23 +314,26 @@ class _Nest:
             expr = Var(name, expr.dtype)
         row = self.rows.get(value)
         if row is not None and guard is None and row.open is None:
-            self._keep(value, row, subscripts, expr)
+            expr = self._keep(value, row, subscripts, expr)
         self.span = outer
         return expr
 
-    def _keep(self, value: Value, row: _Row, subscripts: tuple[Expr, ...], expr: Expr) -> None:
-        """Store a shared value where the loops around run over all of its row."""
+    def _keep(self, value: Value, row: _Row, subscripts: tuple[Expr, ...], expr: Expr) -> Expr:
+        """Store a shared value where the loops around run over all of its row. What holds it then:
+        of a reduction that is its place in the row, so that its loop may be cut behind it."""
         ranges = self.ranges
         indices: set[str] = set()
         for i in row.kept:
             subscript = subscripts[i]
             if not isinstance(subscript, Var) or ranges.get(subscript.name) != value.type.shape[i]:
-                return
+                return expr
             indices.add(subscript.name)
-        if len(indices) == len(row.kept):
-            kept = tuple(subscripts[i] for i in row.kept)
-            self.emit(Store(row.buffer.name, kept, expr, self.span))
-            row.open = indices
+        if len(indices) != len(row.kept):
+            return expr
+        kept = tuple(subscripts[i] for i in row.kept)
+        self.emit(Store(row.buffer.name, kept, expr, self.span))
+        row.open = indices
+        return Load(row.buffer.name, kept, expr.dtype) if isinstance(expr, Load) else expr
 
     def _load(self, value: Value, subscripts: tuple[Expr, ...], guard: Expr | None) -> Expr:
         """A load; data-dependent subscripts are checked, and guarded against leaving their axis.

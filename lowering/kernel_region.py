@@ -74,7 +74,7 @@ def kernel_op(
                 span=op.span,
             )
         )
-    name = kernel_name(ops)
+    name = "attention" if family == "attention" else kernel_name(ops)
     used = set(_sizes_used(ops))
     region = Graph(
         name,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from stepwell.ir.diagnostics import PassError
 from stepwell.ir.loop.core import Kernel, Program
 from stepwell.ir.target import Target, UnknownTarget, host, named
+from stepwell.lowering.strategies.attention import schedule_attention
 from stepwell.lowering.strategies.contraction import schedule_contraction
 from stepwell.lowering.strategies.convolution import schedule_convolution
 from stepwell.lowering.strategies.loops import schedule_loops
@@ -39,7 +40,8 @@ def schedule_kernel(kernel: Kernel, target: Target) -> Kernel:
     """The kernel, scheduled: a convolution or a packed product where it is one, else loops."""
     kernel = carry_prefixes(kernel)
     return (
-        schedule_convolution(kernel, target)
+        schedule_attention(kernel, target)
+        or schedule_convolution(kernel, target)
         or schedule_contraction(kernel, target)
         or schedule_window(kernel, target)
         or schedule_loops(kernel, target)

@@ -6,6 +6,8 @@ keeping in a row of scratch.
 
     softmax over [i, j]: the maximum and the sum are read at (i): rows are {i};
     exp(x - m) is read by the sum and by the quotient: kept, by its subscript 1
+
+A reduction that stages read along a row, as a softmax does its scores, is kept so, too.
 """
 
 from __future__ import annotations
@@ -109,7 +111,7 @@ class Survey:
         found: dict[Value, tuple[int, ...]] = {}
         for value, reads in self._reads.items():
             op = self.producers[value]
-            if len(reads) < 2 or self._own_cost(op) < COSTLY or self._reduces(op):
+            if len(reads) < 2 or not (self._reduces(op) or self._own_cost(op) >= COSTLY):
                 continue
             columns = list(zip(*reads.values(), strict=True))
             kept = tuple(i for i, column in enumerate(columns) if len(set(column)) > 1)

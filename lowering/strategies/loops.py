@@ -49,7 +49,7 @@ def schedule_loops(kernel: Kernel, target: Target) -> Kernel:
         kernel, name = _widened(kernel, name, lanes)
         across = _best_across(kernel, name, lanes)
         if across is None:
-            kernel = _inward(kernel, name, lanes, target)
+            kernel = vectorize_inward(kernel, name, lanes, target)
         else:
             kernel = _across(kernel, across, lanes)
     return stream(without_single_loops(kernel), target.l3_share)
@@ -121,7 +121,8 @@ def _lanes(block: Block, kernel: Kernel, target: Target) -> int:
 # ---------------------------------------------------------------------- inward
 
 
-def _inward(kernel: Kernel, name: str, lanes: int, target: Target) -> Kernel:
+def vectorize_inward(kernel: Kernel, name: str, lanes: int, target: Target) -> Kernel:
+    """Each innermost loop in the loop over `name` made vectors along its own axis."""
     loop = find_loop(kernel.body, name)
     innermost = [
         s

@@ -74,14 +74,14 @@ def find_terms(kernel: Kernel) -> Terms | None:
     if len(inner) != 1 or any(isinstance(s, (If, Check)) for s in body):
         return None
     reduction = perfect_nest(kernel, inner[0].index)
-    term = _term(find_loop(kernel.body, reduction[-1]).body)
+    term = term_of(find_loop(kernel.body, reduction[-1]).body)
     stores = [s for s in body if isinstance(s, Store) and s.indices]
     if term is None or not stores:
         return None
     order = [i.name for i in stores[0].indices if isinstance(i, Var)]
     if set(order) != set(nest) or len(order) != len(nest):
         return None
-    return Terms(tuple(nest), tuple(order), tuple(reduction), tuple(_factors(term)))
+    return Terms(tuple(nest), tuple(order), tuple(reduction), tuple(factors_of(term)))
 
 
 def find_product(kernel: Kernel) -> Product | None:
@@ -90,7 +90,7 @@ def find_product(kernel: Kernel) -> Product | None:
     return None if found is None else _grouped(found)
 
 
-def _term(body: Block) -> Expr | None:
+def term_of(body: Block) -> Expr | None:
     """What is added to the accumulator, with the lets of the body put in."""
     values: dict[str, Expr] = {}
     for statement in body:
@@ -120,7 +120,7 @@ def _is_0_outside(term: Select) -> bool:
     """
     if not isinstance(term.y, Const) or term.y.value != 0 or term.dtype.is_float:
         return False
-    guards = [f.guard for f in _factors(term.x) if isinstance(f, Load) and f.guard is not None]
+    guards = [f.guard for f in factors_of(term.x) if isinstance(f, Load) and f.guard is not None]
     return any(term.condition in _conjuncts(guard) for guard in guards)
 
 
@@ -131,9 +131,9 @@ def _conjuncts(guard: Expr) -> list[Expr]:
     return [guard]
 
 
-def _factors(term: Expr) -> list[Expr]:
+def factors_of(term: Expr) -> list[Expr]:
     if isinstance(term, Binary) and term.op == "mul":
-        return [*_factors(term.x), *_factors(term.y)]
+        return [*factors_of(term.x), *factors_of(term.y)]
     return [term]
 
 

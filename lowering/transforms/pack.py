@@ -50,9 +50,9 @@ def pack(
     kinds of the packing loops, serial where not given. The scratch is allocated before that loop,
     so what is packed in an outer loop belongs to one iteration of it.
     """
-    stored = writes(kernel.body)
+    stored = writes((find_loop(kernel.body, before),))
     if any(load.buffer in stored for load in loads(expr)):
-        raise ScheduleError(f"{hint}: what is packed is stored to in the kernel")
+        raise ScheduleError(f"{hint}: what is packed is stored to in the loop")
     taken = taken_names(kernel)
     name = fresh_name(taken, hint)
     buffer = Buffer(name, expr.dtype, tuple(room for _, room in loops), "scratch")
