@@ -21,7 +21,7 @@ from llvmlite.binding import ffi
 
 from stepwell.codegen.undefined import undefined_symbols
 from stepwell.ir.diagnostics import InternalError
-from stepwell.ir.target import Target
+from stepwell.ir.target import Target, host
 
 LEVEL = 2
 
@@ -37,14 +37,23 @@ class Object:
 
 @cache
 def _initialize() -> None:
+    """This machine's code generator; the others' take 10 MB, and are loaded where one is needed."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    llvm.initialize_native_asmparser()
+
+
+@cache
+def _initialize_others() -> None:
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    llvm.initialize_native_asmparser()
 
 
 def target_machine(target: Target) -> Any:
     """LLVM's code generator for the target: position-independent, for objects and the JIT."""
     _initialize()
+    if target.architecture != host().architecture:
+        _initialize_others()
     return llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.features, opt=LEVEL, reloc="pic", codemodel="small"
     )

@@ -85,8 +85,8 @@ def _declarations(program: Program) -> str:
             "/* The weights inside this object, or NULL where it has none. */",
             f"const void *{name}_weights(void);\n",
             _prepare_comment(program),
-            f"int32_t {name}_prepare(const void *const *parameters, void *weights,\n"
-            f"{' ' * len(f'int32_t {name}_prepare(')}void *workspace);\n",
+            f"int32_t {name}_prepare("
+            "const void *const *parameters, void *weights, void *workspace);\n",
             "/* Bytes of workspace that the prepare function needs. */",
             f"int64_t {name}_prepare_workspace_size(void);\n",
             "/* What a status means, in English. */",

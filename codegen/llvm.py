@@ -1,7 +1,7 @@
 """A loop program to the text of an LLVM module.
 
 In: a `Program` with memory planned, and a target. Out: LLVM IR, before any optimisation: the
-kernels, then the functions that C calls.
+functions that C calls, then the kernels.
 
     llvm_text(program, host())   →   define hidden i32 @add.kernel.add(ptr noalias readonly %x, …
 """
@@ -82,6 +82,7 @@ def _module_text(program: Program, target: Target, part: Part, embedding: Embedd
     debug = DebugInfo(module, PRODUCER)
     facts, codes = argument_facts(program), interface.codes(program)
     functions = {}
+    bodies: list[str] = []
     for kernel in program.kernels:
         if kernel.name not in part.kernels and not (part.entry and part.run):
             continue
@@ -91,17 +92,28 @@ def _module_text(program: Program, target: Target, part: Part, embedding: Embedd
         functions[kernel.name] = function
         if kernel.name in part.kernels:
             emit_kernel(function, kernel, facts[kernel.name], codes, target, debug)
+            bodies.append(_taken(module, function))
     if part.entry:
         text = description(program, target)
         weights = _embedded(module, program, embedding)
         entry = EntryEmitter(module, program, target, functions, text, weights, part.profile)
         entry.emit() if part.run else entry.emit_preparation()
-    text = str(module)
+    text = "\n".join([str(module), *bodies])
     prefix = f'i32 @"{c_names.symbol(program.name)}.kernel.'
     for word in ("define", "declare"):
         text = text.replace(f"{word} {prefix}", f"{word} hidden {prefix}")
     if embedding is not None and embedding.path:
         text += _inclusion(_weights_symbol(program), embedding.path)
+    return text
+
+
+def _taken(module: Any, function: Any) -> str:
+    """The text of a kernel's function; its records, many times as large, are let go."""
+    text = str(function)
+    del module.globals[function.name]
+    for block in function.blocks:
+        block.instructions.clear()
+    function.blocks.clear()
     return text
 
 

@@ -17,6 +17,7 @@ from stepwell.compilation import Compilation, Options, Static
 from stepwell.debug import Trace
 from stepwell.descriptions import read_descriptions
 from stepwell.ir.diagnostics import InputError, InternalError, StepwellError
+from stepwell.memory import release_memory
 from stepwell.model import Model
 from stepwell.parameters import hold, hold_embedded
 from stepwell.report import Memory, kernel_reports
@@ -67,8 +68,9 @@ def compile(
         raise InputError(f"weights: {type(weights).__name__} is no path and no mapping to arrays")
     given = tuple((statics or {}).items())
     options = Options(model, target_cpu, fast_math, check_each_pass, given)
-    compilation = Compilation(as_source(source), options, Trace.start())
-    return compiled_model(compilation, weights, seed, cache, threads)
+    return compiled_model(
+        Compilation(as_source(source), options, Trace.start()), weights, seed, cache, threads
+    )
 
 
 def compiled_model(
@@ -101,8 +103,12 @@ def compiled_model(
         parse_dim(about["workspace"]), parse_dim(made.report["naive"]), about["weights_size"],
         team.count,
     )  # fmt: skip
+    stages, compiled = compilation.again().stage, compilation.has_program
+    del compilation, made
+    if compiled:
+        release_memory()
     held = hold(about, native, weights, seed)
-    return Model(about, native, held, memory, team, kernels, compilation.stage)
+    return Model(about, native, held, memory, team, kernels, stages)
 
 
 def load(

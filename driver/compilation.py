@@ -80,6 +80,15 @@ class Compilation:
                 return loops_text(self.program, kernel)
         return self._native_stage(name, kernel)
 
+    def again(self) -> Compilation:
+        """The same, without what was made of it so far: for what is seldom asked for later."""
+        return Compilation(self.source, self.options)
+
+    @property
+    def has_program(self) -> bool:
+        """Whether the way was walked down to the scheduled program."""
+        return "program" in vars(self)
+
     @cached_property
     def target(self) -> Target:
         """The machine that code is made for. InputError for an unknown name."""

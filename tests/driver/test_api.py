@@ -152,6 +152,29 @@ def test_parameters(net: sw.Model) -> None:
     assert "w: f32[4, 3]" in repr(own.parameters)
 
 
+def test_parameters_that_do_not_fit_change_nothing() -> None:
+    own = sw.compile(NET, weights=WEIGHTS)
+    with pytest.raises(sw.InputError, match="missing: `b`"):
+        own.load_parameters({"w": WEIGHTS["w"]})
+    np.testing.assert_array_equal(own(X), WANTED)
+
+
+def test_what_parameters_alone_decide_is_computed_once() -> None:
+    text = """model m(x: f32[N, 4]) -> (y: f32[N, 4], w: f32[4, 4]) {
+        param u: f32[4, 4] = glorot_uniform
+        param v: f32[4, 4] = glorot_uniform
+        (x @ (u @ v), u)
+    }"""
+    model = sw.compile(text, check_each_pass=True)
+    assert len(model.kernels) == 2, "one that multiplies, one that copies a parameter"
+    u, v = model.parameters["u"], model.parameters["v"]
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    np.testing.assert_allclose(model(x).y, x @ (u @ v), rtol=1e-5)
+    model.load_parameters({"u": v, "v": u})
+    np.testing.assert_allclose(model(x).y, x @ (v @ u), rtol=1e-5)
+    np.testing.assert_array_equal(model(x).w, v)
+
+
 def test_seeds() -> None:
     first = sw.compile(NET, seed=1).parameters["w"]
     np.testing.assert_array_equal(first, sw.compile(NET, seed=1).parameters["w"])
@@ -342,6 +365,22 @@ def test_load(library: Path) -> None:
         sw.load(library / "plain.so", weights={"w": WEIGHTS["w"]})
     with pytest.raises(sw.InputError, match="choose one"):
         sw.load(library / "plain.so", model="nott")
+
+
+def test_load_with_the_weights_that_were_built(library: Path) -> None:
+    """They are mapped, and belong to one object."""
+    loaded = sw.load(library / "plain.so", weights=library / "net.weights")
+    np.testing.assert_array_equal(loaded(X), WANTED)
+    np.testing.assert_array_equal(loaded.parameters["b"], WEIGHTS["b"])
+    with pytest.raises(KeyError, match=r"`w` is not at hand: .* in packed form only"):
+        loaded.parameters["w"]
+    with pytest.raises(sw.InputError, match="no weights file"):
+        sw.load(library / "plain.so", weights=library / "none.weights")
+    data = bytearray((library / "net.weights").read_bytes())
+    for name, broken in {"short": data[:-64], "foreign": data[:3] + b"x" + data[4:]}.items():
+        (library / f"{name}.weights").write_bytes(broken)
+        with pytest.raises(sw.InputError, match=f"{name}.weights was made for another object"):
+            sw.load(library / "plain.so", weights=library / f"{name}.weights")
 
 
 def test_load_with_embedded_weights(library: Path) -> None:

@@ -87,7 +87,7 @@ def _run(
 
 def _prepared(native: NativeProgram, program: Program, arrays: Mapping[str, np.ndarray]):
     items = program.with_role("parameter")
-    return native.prepared([np.ascontiguousarray(arrays[i.buffer.name]) for i in items])
+    return native.prepared([_at_the_end(arrays[i.buffer.name]) for i in items])
 
 
 def _padded(array: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import textwrap
 
 import numpy as np
@@ -123,6 +124,14 @@ def run(program: Program, sizes: dict[str, int], arrays, target: Target | None =
     return call(NativeProgram.compile(program, target or host()), program, sizes, arrays)
 
 
+def sh(*command, cwd) -> str:
+    """What a command prints; it must end well and say nothing on stderr."""
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
 def kernel_program(text: str) -> Program:
     """The text of one kernel, as a program: `out` and `inout` parameters are outputs."""
     kernel = parse_kernel(textwrap.dedent(text))
@@ -173,5 +182,6 @@ __all__ = [
     "prepared",
     "register",
     "run",
+    "sh",
     "workspace",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from loop_build import add, load, loop, mul, one_kernel, op, prepared
+from loop_build import add, load, loop, mul, one_kernel, op, prepared, sh
 
 from stepwell.codegen import link
 from stepwell.codegen.jit import NativeProgram, library_descriptions, library_models
@@ -39,13 +39,6 @@ def scale_program(name="scale"):
 
 def _weights(program, arrays):
     return prepared(NativeProgram.preparing(program), program, arrays)
-
-
-def sh(*command, cwd):
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout
 
 
 @pytest.fixture
