@@ -17,7 +17,7 @@ from stepwell.compilation import Compilation, Options, Static
 from stepwell.debug import Trace
 from stepwell.descriptions import read_descriptions
 from stepwell.ir.diagnostics import InputError, InternalError, StepwellError
-from stepwell.memory import release_memory
+from stepwell.memory import release_code, release_memory
 from stepwell.model import Model
 from stepwell.parameters import hold, hold_embedded
 from stepwell.report import Memory, kernel_reports
@@ -107,6 +107,7 @@ def compiled_model(
     del compilation, made
     if compiled:
         release_memory()
+    release_code()
     held = hold(about, native, weights, seed)
     return Model(about, native, held, memory, team, kernels, stages)
 

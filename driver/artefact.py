@@ -17,12 +17,15 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from stepwell.cache import DiskCache
+from stepwell.child import in_child
 from stepwell.compilation import Compilation
 from stepwell.debug import KERNELS
 from stepwell.ir.collection import collection_paused
 from stepwell.ir.target import Target
 from stepwell.report import Kernels, kernel_reports
 from stepwell.version import compiler_digest
+
+_compiles_here = False  # whether this process has compiled before
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,31 @@ def artefact(compilation: Compilation, cache: DiskCache | None) -> Artefact:
         if kept is not None:
             compilation.trace.say(KERNELS, str(Kernels(kernel_reports(kept.report["kernels"]))))
             return kept
-    made = _compiled(compilation)
+    made = _compiled_apart(compilation) or _compiled(compilation)
     if cache is not None:
         cache.put(key, made.pack())
     return made
+
+
+def _compiled_apart(compilation: Compilation) -> Artefact | None:
+    """Compiled in a child process, so that what compiling takes is given back: it is several times
+    what most models take. None where it was not.
+
+    Only the first time: a process that compiles again keeps what it has loaded for that.
+    """
+    global _compiles_here
+    options, trace = compilation.options, compilation.trace
+    apart = not (_compiles_here or options.check_each_pass or trace.level or trace.folder)
+    _compiles_here = True
+    if not apart:
+        return None
+    data = in_child(lambda: _compiled(compilation).pack(), meanwhile=_load_loader)
+    return None if data is None else Artefact.unpack(data)
+
+
+def _load_loader() -> None:
+    """What loading needs."""
+    import stepwell.codegen.jit  # noqa: F401
 
 
 def _compiled(compilation: Compilation) -> Artefact:

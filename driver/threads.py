@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepwell.cache import DiskCache
+from stepwell.child import in_child
 from stepwell.ir.diagnostics import InputError
 from stepwell.version import compiler_digest
 
@@ -40,22 +41,22 @@ def threads_of(
         return Threads()
     from stepwell.codegen import process_pool
 
-    if cache is not None:
-        _keep_runtime(cache)
+    if not process_pool.is_loaded():
+        process_pool.give_runtime(_runtime(cache))
     return Threads(process_pool.pool(threads or 0), process_pool.thread_count(threads or 0))
 
 
-def _keep_runtime(cache: DiskCache) -> None:
-    """The runtime's code from the cache, or into it."""
-    from stepwell.codegen import process_pool
+def _runtime(cache: DiskCache | None) -> bytes:
+    """The runtime's code, from the cache or into it."""
+    from stepwell.codegen.process_pool import runtime_object
     from stepwell.ir.target import host
 
-    if process_pool.is_loaded():
-        return
     about = f"runtime\0{compiler_digest()}\0{host().triple}\0{host().cpu}\0{host().features}"
     key = hashlib.sha256(about.encode()).hexdigest()
-    found = cache.get(key)
-    if found is None:
-        found = process_pool.runtime_object()
-        cache.put(key, found)
-    process_pool.give_runtime(found)
+    found = None if cache is None else cache.get(key)
+    if found is not None:
+        return found
+    made = in_child(runtime_object) or runtime_object()
+    if cache is not None:
+        cache.put(key, made)
+    return made
