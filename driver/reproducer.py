@@ -24,7 +24,8 @@ def write_reproducer(error: Exception) -> str:
     """Write the file, in this folder or else the temporary one; the message for the user."""
     bug = error if isinstance(error, InternalError) else None
     message = bug.message if bug else f"{type(error).__name__}: {error}"
-    head = f"// stepwell {stepwell_version()}\n// {message.splitlines()[0] if message else 'no message'}\n"
+    first = message.splitlines()[0] if message else "no message"
+    head = f"// stepwell {stepwell_version()}\n// {first}\n"
     head += f"// command: {shlex.join(sys.argv[1:])}\n"
     trace = "".join(traceback.format_exception(error))
     notes = "".join(f"// {line}\n" for line in trace.splitlines())
