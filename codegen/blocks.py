@@ -7,6 +7,8 @@ In: a number of bytes. Out: a NumPy array over so many, untouched until somethin
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,37 @@ ALIGNMENT = 64  # stepwell.ir.loop.core's, without what that imports
 
 
 def address(array: Array) -> int:
-    """Where an array's numbers lie."""
+    """Where an array's numbers lie.
+
+    Read from the array's own record, whose first field after CPython's head is that pointer
+    (`PyArrayObject_fields` of NumPy's stable ABI): a tenth of the time of `__array_interface__`,
+    which is asked where a first look at the two does not find that they agree.
+    """
+    if not _READS_RECORDS:
+        return _asked(array)
+    return _Word.from_address(id(array) + _HEAD).value
+
+
+_Word = ctypes.c_size_t
+_HEAD = object.__basicsize__
+
+
+def _asked(array: Array) -> int:
     found: int = array.__array_interface__["data"][0]
     return found
+
+
+def _reads_records() -> bool:
+    """Whether arrays' records are as `address` reads them."""
+    if sys.implementation.name != "cpython":
+        return False
+    probe = np.zeros(8, np.uint8)
+    return all(
+        _Word.from_address(id(array) + _HEAD).value == _asked(array) for array in (probe, probe[3:])
+    )
+
+
+_READS_RECORDS = _reads_records()
 
 
 def aligned_block(size: int) -> Array:

@@ -37,7 +37,7 @@ class _Plan:
     """What one combination of input shapes leads to."""
 
     sizes: tuple[int, ...]
-    outputs: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
+    outputs: tuple[tuple[tuple[int, ...], np.dtype[Any], Callable[..., Array]], ...]
     workspace: int
 
 
@@ -95,23 +95,27 @@ class Model:
         break a rule, and for what native code checks (a subscript outside its axis).
         """
         values = args if not kwargs and len(args) == len(self._names) else self._named(args, kwargs)
-        arrays = [
-            value
-            if type(value) is np.ndarray and value.dtype == dtype and value.flags.carray
-            else self._checked(value, number)
-            for number, (value, dtype) in enumerate(zip(values, self._numpy, strict=True))
-        ]
-        shapes = tuple(array.shape for array in arrays)
-        plan = self._plans.get(shapes) or self._planned(shapes)
-        outputs = [self._pool.empty(shape, dtype) for shape, dtype in plan.outputs]
-        held = self._held
+        # Plain statements: a comprehension or a generator costs as much as its work.
+        arrays: list[Array] = []
+        shapes: list[tuple[int, ...]] = []
+        places: list[int] = []
+        for value, dtype in zip(values, self._numpy, strict=True):
+            array = value
+            if not (type(array) is np.ndarray and array.dtype == dtype and array.flags.carray):
+                array = self._checked(value, len(arrays))
+            arrays.append(array)
+            shapes.append(array.shape)
+            places.append(address(array))
+        key = tuple(shapes)
+        plan = self._plans.get(key) or self._planned(key)
+        outputs: list[Array] = []
+        for shape, dtype, empty in plan.outputs:
+            array = empty(shape, dtype)
+            outputs.append(array)
+            places.append(address(array))
+        held = self._held  # as long as the call lasts, whatever another thread loads
         status = self._run(
-            *plan.sizes,
-            *[address(array) for array in arrays],
-            *[address(array) for array in outputs],
-            held.address,
-            self._workspace(plan.workspace),
-            self._threads,
+            *plan.sizes, *places, held.address, self._workspace(plan.workspace), self._threads
         )
         if status:
             raise InputError(f"{self.name}: {self._native.error_message(status)}")
@@ -122,7 +126,7 @@ class Model:
         values = self._named(args, kwargs)
         inputs = tuple(self._checked(value, number) for number, value in enumerate(values))
         plan = self._planned(tuple(array.shape for array in inputs))
-        outputs = tuple(np.empty(shape, dtype) for shape, dtype in plan.outputs)
+        outputs = tuple(np.empty(shape, dtype) for shape, dtype, _ in plan.outputs)
         return NativeCall(
             self._native, inputs, outputs, plan.sizes, self._held.block,
             aligned_block(plan.workspace), self._threads, len(self.kernels),
@@ -188,7 +192,10 @@ class Model:
         workspace = self._native.workspace_size(values, self._threads)
         if workspace < 0:
             raise InputError(f"{self.name}: the sizes {sizes} are too large")
-        plan = _Plan(values, outputs, workspace)
+        allocated = tuple(
+            (shape, dtype, self._pool.allocator(shape, dtype)) for shape, dtype in outputs
+        )
+        plan = _Plan(values, allocated, workspace)
         if len(self._plans) >= 256:
             self._plans.clear()
         self._plans[shapes] = plan

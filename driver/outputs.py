@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -35,11 +36,19 @@ class OutputPool:
         self._blocks: list[Array] = []
         self._lock = threading.Lock()
 
+    def allocator(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> Callable[[tuple[int, ...], np.dtype[Any]], Array]:
+        """What makes an uninitialised array of this shape, one that shares memory with no other
+        array in use: asked once for many calls."""
+        return np.empty if math.prod(shape) * dtype.itemsize < LARGE else self._large
+
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """An uninitialised array that shares memory with no other array in use."""
+        """Such an array."""
+        return self.allocator(shape, dtype)(shape, dtype)
+
+    def _large(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         size = math.prod(shape) * dtype.itemsize
-        if size < LARGE:
-            return np.empty(shape, dtype)
         with self._lock:
             block = _unused(self._blocks, size + LINE)
             if block is None:

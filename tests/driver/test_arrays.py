@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import ml_dtypes
 import numpy as np
 import pytest
 import torch
 
 from stepwell.arrays import as_array
+from stepwell.codegen.blocks import address
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.dtypes import ALL, BF16, BOOL, F16, F32, F64, I32, U8, DType
 
@@ -85,3 +88,13 @@ def test_numbers_take_the_wanted_dtype(number: float, dtype: DType) -> None:
 def test_what_does_not_fit(value: object, dtype: DType, message: str) -> None:
     with pytest.raises(InputError, match=message):
         as_array(value, dtype, "x")
+
+
+def test_where_numbers_lie(tmp_path: Path) -> None:
+    base = np.arange(12, dtype=np.float32).reshape(3, 4)
+    mapped = np.memmap(tmp_path / "m", np.float32, "w+", shape=(3, 4))
+    imported = torch.ones(3)[1:].numpy()
+    locked = base[1:]
+    locked.flags.writeable = False
+    for array in (base, base[1:, 2:], base.T, np.float32(3) + base, mapped[1:], imported, locked):
+        assert address(array) == array.__array_interface__["data"][0]
