@@ -15,9 +15,10 @@ from typing import Any
 from llvmlite import ir
 
 from stepwell.codegen import c_names, interface
+from stepwell.codegen.aliasing import argument_facts
 from stepwell.codegen.debug import DebugInfo
 from stepwell.codegen.description import description
-from stepwell.codegen.entry import EntryEmitter, argument_facts
+from stepwell.codegen.entry import EntryEmitter
 from stepwell.codegen.kernel import declare_kernel, emit_kernel
 from stepwell.ir.collection import collection_paused
 from stepwell.ir.loop.core import ALIGNMENT, Program
@@ -94,10 +95,11 @@ def _module_text(program: Program, target: Target, part: Part, embedding: Embedd
             emit_kernel(function, kernel, facts[kernel.name], codes, target, debug)
             bodies.append(_taken(module, function))
     if part.entry:
-        text = description(program, target)
         weights = _embedded(module, program, embedding)
-        entry = EntryEmitter(module, program, target, functions, text, weights, part.profile)
-        entry.emit() if part.run else entry.emit_preparation()
+        text = description(program, target)
+        EntryEmitter(
+            module, program, target, functions, text, weights, part.run, part.profile
+        ).emit()
     text = "\n".join([str(module), *bodies])
     prefix = f'i32 @"{c_names.symbol(program.name)}.kernel.'
     for word in ("define", "declare"):

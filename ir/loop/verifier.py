@@ -30,6 +30,7 @@ from stepwell.ir.loop.core import (
     Kernel,
     Program,
     ProgramBuffer,
+    is_parallel,
     scratch_bytes,
 )
 from stepwell.ir.loop.kernel_rules import verify_kernel
@@ -197,6 +198,8 @@ class _ProgramVerifier:
         if not all(isinstance(size, int) for size in call.sizes):
             self.fail("a preparation's sizes are numbers", call)
         kernel = self.program.kernel(call.kernel)
+        if is_parallel(kernel):
+            self.fail("a preparation runs in one thread: its kernel has no parallel loop", call)
         for parameter, name in zip(kernel.parameters, call.arguments, strict=True):
             role = self.buffer(name, call).role
             if parameter.is_written and role != "prepared":

@@ -370,6 +370,7 @@ kernel update(a: f32[4] in, b: f32[4] inout) pointwise { b[0] = b[0] + a[0] }
         ("t: f32[4] at 0", "t: f32[4] at 64", "ends at byte 80 of 64 bytes", "prepared t"),
         ("workspace 64", "workspace 64*N", "to prepare in is a number", ""),
         ("t: f32[4] at 0", "t: f32[N] at 0", "has a shape of numbers", "prepared t"),
+        ("b[0] = a[0] }", "for i in 0..4 parallel { b[i] = a[i] } }", "in one thread", "prepare"),
         ("prepare pack(t, u)", "", "this is never prepared", "prepared u"),
     ],
 )
