@@ -8,7 +8,7 @@ if __name__ != "stepwell.frontend":
     raise ImportError("import this package as 'stepwell.frontend', not as 'frontend'")
 
 if TYPE_CHECKING:
-    from stepwell.frontend.elaborate import check, elaborate, models
+    from stepwell.frontend.program import check, elaborate, models
     from stepwell.frontend.library import find_module
     from stepwell.frontend.modules import CheckedProgram
     from stepwell.frontend.parser import parse
@@ -21,10 +21,10 @@ __getattr__ = lazily(
     __name__,
     {
         "CheckedProgram": "modules",
-        "check": "elaborate",
-        "elaborate": "elaborate",
+        "check": "program",
+        "elaborate": "program",
         "find_module": "library",
-        "models": "elaborate",
+        "models": "program",
         "parse": "parser",
         "render_ast": "printer",
     },

@@ -13,7 +13,11 @@ from typing import Any
 
 
 def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """A module's `__getattr__` that finds each name in the module of the package it lives in."""
+    """A module's `__getattr__` that finds each name in the module of the package it lives in.
+
+    No name may be that of a module: importing that would put it in the name's place.
+    """
+    assert not set(homes) & set(homes.values()), "a name that is a module's too"
 
     def find(name: str) -> Any:
         if name not in homes:
