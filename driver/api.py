@@ -41,6 +41,7 @@ def compile(
     fast_math: bool = False,
     check_each_pass: bool = False,
     cache: bool = True,
+    tuning: str | Path | None = None,
 ) -> Model:
     """Compile a model to native code in this process.
 
@@ -58,6 +59,7 @@ def compile(
     fast_math        allow rewriting by rules that hold for real numbers only
     check_each_pass  verify after every pass, and compare what the program computes
     cache            look in the cache on disk, and keep the result there
+    tuning           a database that `stepwell tune` made; not given: the one in the cache's folder
 
     Raises UserError where the program is at fault, InputError where an argument is.
     """
@@ -67,7 +69,8 @@ def compile(
     if not isinstance(weights, str | Path | Mapping | None):
         raise InputError(f"weights: {type(weights).__name__} is no path and no mapping to arrays")
     given = tuple((statics or {}).items())
-    options = Options(model, target_cpu, fast_math, check_each_pass, given)
+    database = None if tuning is None else str(tuning)
+    options = Options(model, target_cpu, fast_math, check_each_pass, given, tuning=database)
     return compiled_model(
         Compilation(as_source(source), options, Trace.start()), weights, seed, cache, threads
     )

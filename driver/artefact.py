@@ -110,6 +110,7 @@ def cache_key(compilation: Compilation) -> str:
         compilation.source.digest,
         repr((options.model, options.fast_math, sorted(options.statics), options.profile)),
         _target_text(compilation.target),
+        compilation.tuning_digest,
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 

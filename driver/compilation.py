@@ -30,6 +30,7 @@ from stepwell.pipeline import STAGES, graph_passes, loop_passes
 from stepwell.programs import checked, choose_model
 from stepwell.source import Source
 from stepwell.suggestions import did_you_mean, listed
+from stepwell.tuning import database_for, tuning_digest
 
 if TYPE_CHECKING:
     from stepwell.ir.graph.core import Graph
@@ -50,6 +51,7 @@ class Options:
     check_each_pass: bool = False
     statics: tuple[tuple[str, Static], ...] = ()  # the model's static arguments, by name
     profile: bool = False  # whether the code can note the time of each kernel's call
+    tuning: str | None = None  # a database of tuned schedules; None: the one beside the cache
 
 
 @dataclass
@@ -100,6 +102,11 @@ class Compilation:
             return named(self.options.target_cpu)
         except UnknownTarget as error:
             raise InputError(str(error)) from None
+
+    @cached_property
+    def tuning_digest(self) -> str:
+        """What is known of tuned schedules for the target. InputError for a bad database."""
+        return tuning_digest(database_for(self.options.tuning), self.target)
 
     @cached_property
     def ast(self) -> str:
@@ -163,7 +170,9 @@ class Compilation:
         _ = self.target  # a name that is none is said to be, before a pass stumbles over it
         program = self.naive_program
         if program.workspace is None:
-            steps = loop_passes(self.options.target_cpu or "native")
+            _ = self.tuning_digest  # a database that can't be read is said to be one
+            database = database_for(self.options.tuning)
+            steps = loop_passes(self.options.target_cpu or "native", database)
             checking = self.options.check_each_pass
             program = run_steps(steps, program, self.trace, checking)
         self._say("loops-opt", program)

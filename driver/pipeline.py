@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stepwell.ir.text import format_string
+
 STAGES = (
     "ast",  # the program as it was understood, printed back
     "graph",  # tensor operators, every shape known
@@ -48,9 +50,11 @@ def graph_passes(fast_math: bool = False) -> tuple[Step, ...]:
     )
 
 
-def loop_passes(target: str = "native") -> tuple[Step, ...]:
+def loop_passes(target: str = "native", database: str = "") -> tuple[Step, ...]:
     """loops → loops-opt."""
-    option = "" if target == "native" else f'{{target="{target}"}}'
+    options = [f"target={format_string(target)}"] if target != "native" else []
+    options += [f"database={format_string(database)}"] if database else []
+    option = f"{{{', '.join(options)}}}" if options else ""
     return (
         Step("share_kernels", "equal layers are scheduled and compiled once"),
         Step(f"schedule{option}", "each kernel's strategy: tile, pack, vectorise for the target"),

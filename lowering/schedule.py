@@ -11,19 +11,23 @@ from dataclasses import dataclass, replace
 from stepwell.ir.diagnostics import PassError
 from stepwell.ir.loop.core import Kernel, Program
 from stepwell.ir.target import Target, UnknownTarget, host, named
+from stepwell.lowering.knobs import tuned
 from stepwell.lowering.strategies.attention import schedule_attention
 from stepwell.lowering.strategies.contraction import schedule_contraction
 from stepwell.lowering.strategies.convolution import schedule_convolution
 from stepwell.lowering.strategies.loops import schedule_loops
 from stepwell.lowering.strategies.window import schedule_window
 from stepwell.lowering.transforms.prefix import carry_prefixes
+from stepwell.lowering.tuning import kernel_key, read_records
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Schedule every kernel for a target: "native", or a name such as "x86-64-v3"."""
+    """Schedule every kernel for a target: "native", or a name such as "x86-64-v3"; `database` is a
+    file of tuned choices, which overrule the analytic ones."""
 
     target: str = "native"
+    database: str = ""
     name = "schedule"
     kind = "loop"
 
@@ -32,8 +36,15 @@ class Schedule:
             machine = host() if self.target == "native" else named(self.target)
         except UnknownTarget as error:
             raise PassError(str(error)) from None
-        kernels = tuple(schedule_kernel(kernel, machine) for kernel in program.kernels)
-        return replace(program, kernels=kernels)
+        try:
+            records = read_records(self.database, machine) if self.database else {}
+        except (OSError, ValueError) as error:
+            raise PassError(str(error)) from None
+        kernels = []
+        for kernel in program.kernels:
+            with tuned(records.get(kernel_key(kernel), {}) if records else {}):
+                kernels.append(schedule_kernel(kernel, machine))
+        return replace(program, kernels=tuple(kernels))
 
 
 def schedule_kernel(kernel: Kernel, target: Target) -> Kernel:

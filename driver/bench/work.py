@@ -55,8 +55,7 @@ def work_of(compilation: Compilation, inputs: Mapping[str, int], threads: int = 
     found = []
     for number, call in enumerate(program.calls):
         kernel = program.kernel(call.kernel)
-        known = {**sizes, THREADS: 1}
-        bound = {n: evaluate(d, known) for n, d in zip(kernel.sizes, call.sizes, strict=True)}
+        bound = {n: evaluate(d, sizes) for n, d in zip(kernel.sizes, call.sizes, strict=True)}
         traffic = tuple(
             Traffic(size, written, _distance(touched, number, place))
             for place, size, written in touched[number]

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from stepwell import terminal
-from stepwell.cli import bench, build, cache, check, doctor, emit, explain, inspect, opt, run
+from stepwell.cli import bench, build, cache, check, doctor, emit, explain, inspect, opt, run, tune
 from stepwell.cli.arguments import CommandError
 from stepwell.ir.diagnostics import (
     InputError,
@@ -37,6 +37,7 @@ COMMANDS: dict[str, ModuleType] = {
     "emit": emit,
     "opt": opt,
     "bench": bench,
+    "tune": tune,
     "inspect": inspect,
     "explain": explain,
     "cache": cache,

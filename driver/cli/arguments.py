@@ -37,6 +37,9 @@ def add_compilation(parser: argparse.ArgumentParser) -> None:
         help="the value of a static argument of the model; once for each",
     )  # fmt: skip
     parser.add_argument("--target-cpu", metavar="CPU", help="compile for another processor")
+    parser.add_argument(
+        "--tuning", metavar="F", help="the database of tuned schedules (else the one in the cache)"
+    )
     parser.add_argument("--fast-math", action="store_true", help="allow rules that hold for reals")
     parser.add_argument(
         "--check-each-pass", action="store_true",
@@ -54,8 +57,9 @@ def options(args: argparse.Namespace, model: str | None) -> Options:
         number = _number(value)
         statics[name] = value if number is None else number
     return Options(
-        model, args.target_cpu, args.fast_math, args.check_each_pass, tuple(statics.items())
-    )
+        model, args.target_cpu, args.fast_math, args.check_each_pass, tuple(statics.items()),
+        tuning=args.tuning,
+    )  # fmt: skip
 
 
 def add_dump(parser: argparse.ArgumentParser) -> None:

@@ -110,29 +110,27 @@ def _measured(
     chosen = options(args, args.model)
     contenders = Contenders.of(args.against, source, args.weights)
     weights = contenders.weights or args.weights
-    inputs: dict[str, Any] = {}
+    progress.say(f"compiling {source.file}")
+    model, compilation = _compiled(source, chosen, weights, args.seed)
+    profiled = None
+    if args.profile:
+        profiled, _ = _compiled(source, replace(chosen, profile=True), weights, args.seed)
+    inputs = random_inputs(model, sizes, given, args.seed)
     found = []
     for count in threads:
-        progress.say(f"compiling {source.file}")
-        model, compilation = _compiled(source, chosen, weights, args.seed, count)
-        inputs = inputs or random_inputs(model, sizes, given, args.seed)
-        profiled = None
-        if args.profile:
-            noting = replace(chosen, profile=True)
-            profiled, _ = _compiled(source, noting, weights, args.seed, count)
-        session = Session(compilation, model, inputs, profiled)
+        session = Session(compilation, model, inputs, profiled).with_threads(count)
         ceilings = _ceilings(count, progress)
         peers = contenders.prepared(session, count, progress.say)
         progress.say(f"{model.name}, threads: {count}")
-        found.append(session.with_threads(count).measure(ceilings, args.seconds, peers))
+        found.append(session.measure(ceilings, args.seconds, peers))
     return found
 
 
 def _compiled(
-    source: Source, chosen: Options, weights: str | Weights | None, seed: int, threads: int
+    source: Source, chosen: Options, weights: str | Weights | None, seed: int
 ) -> tuple[Model, Compilation]:
     compilation = Compilation(source, chosen, Trace.start())
-    return compiled_model(compilation, weights, seed, threads=threads), compilation
+    return compiled_model(compilation, weights, seed), compilation
 
 
 def _ceilings(threads: int, progress: Progress) -> Ceilings:

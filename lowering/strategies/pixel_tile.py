@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from stepwell.ir.target import Target
+from stepwell.lowering.knobs import choose
 
 MOST_ROWS = 4  # rows of a tile
 START = 20  # cycles that starting and ending a tile costs, its stores aside
@@ -52,7 +53,10 @@ def choose_pixel_tile(
             for across, columns in _parts(width, tile.columns)
         )
 
-    return min(_candidates(height, width, channels, lanes, target), key=cycles)
+    def candidates() -> Iterator[PixelTile]:
+        return _candidates(height, width, channels, lanes, target)
+
+    return choose("pixel_tile", min(candidates(), key=cycles), candidates)
 
 
 def _candidates(

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from stepwell.ir.dtypes import DType
 from stepwell.ir.size import Dim
 from stepwell.ir.target import Target
+from stepwell.lowering.knobs import choose
+from stepwell.lowering.strategies.tile_candidates import tile_candidates
 
 UNKNOWN = 1024  # taken for a symbolic size where a choice needs a number
 VECTORS = 2  # of a tile's columns
@@ -53,4 +55,5 @@ def choose_tile(rows: Dim, columns: Dim, depth: Dim, dtype: DType, target: Targe
     block = target.l2 // 3
     row_panels = max(1, block // (panel * height))
     column_panels = max(1, block // (panel * vectors * lanes))
-    return Tile(height, vectors, lanes, row_panels, column_panels)
+    tile = Tile(height, vectors, lanes, row_panels, column_panels)
+    return choose("tile", tile, lambda: tile_candidates(tile, rows, columns, target))
