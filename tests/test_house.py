@@ -26,6 +26,7 @@ TABLE = {
 TOOLS = {
     "codegen/math/fit.py": {"mpmath"},
     "driver/bench/peers.py": {"torch", "onnxruntime", "openvino", "iree", "jax"},
+    "driver/bench/jax_peer.py": {"torch", "jax"},
 }
 DEPENDENCIES = {"llvmlite", "numpy", "lark", "ml_dtypes", "safetensors", "rich"}
 BANNED = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import subprocess
 import sys
 import tempfile
@@ -225,12 +226,32 @@ def iree(case: Case, threads: int) -> Prepared:
     return Prepared(lambda: main(*arrays), results)
 
 
+def jax(case: Case, threads: int) -> Prepared:
+    """XLA, on the module's graph operator by operator."""
+    if threads == 1:  # else as many as there are cores
+        os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    import jax
+
+    from stepwell.bench.jax_peer import as_jax
+
+    function, parameters = as_jax(case.module(), case.inputs)
+    held, arrays = jax.device_put(parameters), jax.device_put(list(case.inputs))
+    compiled = jax.jit(function)
+
+    def results(found: Any) -> list[Array]:
+        return [np.asarray(y) for y in (found if isinstance(found, tuple) else (found,))]
+
+    return Prepared(lambda: jax.block_until_ready(compiled(held, *arrays)), results)
+
+
 EXPORT = ("torch", "onnx", "onnxscript")  # what writing an ONNX file needs
 PEERS = {
     "torch": Peer(torch_eager, ("torch",)),
     "torch.compile": Peer(torch_compile, ("torch",)),
     "onnxruntime": Peer(onnxruntime, ("onnxruntime", *EXPORT)),
     "openvino": Peer(openvino, ("openvino", *EXPORT)),
+    "jax": Peer(jax, ("jax", "torch")),
     "iree": Peer(iree, ("iree.compiler", "iree.runtime", *EXPORT)),
 }
 
