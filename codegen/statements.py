@@ -28,6 +28,7 @@ from stepwell.codegen.parallel import emit_parallel
 from stepwell.codegen.register_store import store_register
 from stepwell.codegen.registers import RegisterArray
 from stepwell.codegen.state import CodegenError, Emission, alike, scalar
+from stepwell.codegen.transpose import transposes
 from stepwell.codegen.values import (
     I32,
     I64,
@@ -121,6 +122,8 @@ class Statements:
             self._serial(loop, extent)
 
     def _unrolled(self, loop: For, extent: int) -> None:
+        if transposes(self.e, loop):
+            return
         for i in range(extent):
             self.e.variables[loop.index] = Linear(None, i)
             self.block(loop.body)

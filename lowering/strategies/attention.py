@@ -19,12 +19,24 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from stepwell.ir.loop.analysis import (
+    kernel_buffers,
     map_statements,
     reads,
     variables_of,
     writes,
 )
-from stepwell.ir.loop.core import Alloc, Block, For, If, Kernel, Let, Statement, Store, statements
+from stepwell.ir.loop.core import (
+    Alloc,
+    Block,
+    For,
+    If,
+    Kernel,
+    Let,
+    LoopKind,
+    Statement,
+    Store,
+    statements,
+)
 from stepwell.ir.scalar import (
     Binary,
     Expr,
@@ -41,13 +53,16 @@ from stepwell.ir.target import Target
 from stepwell.lowering.strategies.loops import vectorize_inward
 from stepwell.lowering.strategies.products import factors_of, term_of
 from stepwell.lowering.strategies.register_tile import VECTORS, choose_tile
-from stepwell.lowering.transforms.fission import fission
+from stepwell.lowering.transforms.fission import fission, widen
 from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
 from stepwell.lowering.transforms.pack import pack
 from stepwell.lowering.transforms.reorder import perfect_nest, reorder
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
 from stepwell.lowering.transforms.split import split
+from stepwell.lowering.transforms.squares import squares
+
+SIDE_BY_SIDE = 4  # rows of a softmax
 
 
 def schedule_attention(kernel: Kernel, target: Target) -> Kernel | None:
@@ -82,7 +97,8 @@ def _tiled(kernel: Kernel, target: Target) -> Kernel:
     kernel, mix = fission(kernel, softmax, packed, height)
     kernel = _product(kernel, row, parts.score, height, tiles.outer, target)
     kernel = _product(kernel, mix, parts.mix, height, tiles.outer, target)
-    kernel = vectorize_inward(kernel, softmax, target.lanes(dtype), target)
+    kernel = vectorize_inward(kernel, softmax, target.lanes(dtype), target, most=2)
+    kernel = _side_by_side(kernel, softmax, height)
     return without_single_loops(kernel)
 
 
@@ -226,6 +242,14 @@ def _product(
     return jam(kernel, lane, "vector")
 
 
+def _side_by_side(kernel: Kernel, row: str, height: int) -> Kernel:
+    """Several rows of the softmax at once: one hides the latency of the other's sums of lanes."""
+    rows = next(rows for rows in range(SIDE_BY_SIDE, 0, -1) if height % rows == 0)
+    kernel = simplify_kernel(widen(_padded(kernel, row, height), row, height))
+    parts = split(kernel, row, rows)
+    return jam(parts.kernel, parts.inner, "unrolled")
+
+
 def _plain(kernel: Kernel, column: str) -> Kernel:
     """The sum's body as one statement, `acc[] = acc[] + a * b`."""
     a, b = _factors(kernel, column)
@@ -272,9 +296,11 @@ def _pack_strided(kernel: Kernel, loops: tuple[str, str, str, str], before: str)
         for s in statements((nest,))
         if isinstance(s, If) and lane in variables(s.condition)
     ]
-    return pack(
-        kernel, b, "panels", rooms, before, guards, ("serial", "serial", "serial", "vector")
-    )
+    kinds: tuple[LoopKind, ...] = ("serial", "serial", "serial", "vector")
+    taken = set(kernel_buffers(kernel))
+    kernel = pack(kernel, b, "panels", rooms, before, guards, kinds)
+    (packed,) = set(kernel_buffers(kernel)) - taken
+    return squares(kernel, packed)
 
 
 def _steps_by_one(load: Load, lane: str) -> bool:

@@ -121,8 +121,11 @@ def _lanes(block: Block, kernel: Kernel, target: Target) -> int:
 # ---------------------------------------------------------------------- inward
 
 
-def vectorize_inward(kernel: Kernel, name: str, lanes: int, target: Target) -> Kernel:
-    """Each innermost loop in the loop over `name` made vectors along its own axis."""
+def vectorize_inward(
+    kernel: Kernel, name: str, lanes: int, target: Target, most: int = UNROLL
+) -> Kernel:
+    """Each innermost loop in the loop over `name` made vectors along its own axis; so many chains
+    of a polynomial side by side at `most`."""
     loop = find_loop(kernel.body, name)
     innermost = [
         s
@@ -132,10 +135,10 @@ def vectorize_inward(kernel: Kernel, name: str, lanes: int, target: Target) -> K
     for inner in innermost:
         if any(isinstance(s, Check) for s in inner.body) and _is_small(inner.extent, lanes):
             continue
-        wide = lanes * _chains(inner, lanes, target)
+        wide = lanes * min(most, _chains(inner, lanes, target))
         if accumulators(inner, register_names(kernel)) is not None:
             if not _is_small(inner.extent, lanes):
-                unroll = max(1, _unroll(inner.extent, lanes) * lanes // wide)
+                unroll = max(1, min(most, _unroll(inner.extent, lanes)) * lanes // wide)
                 kernel = vectorize_reduction(kernel, inner.index, wide, unroll)
         elif _is_elementwise(inner, register_names(kernel)):
             kernel = _vector_loop(kernel, inner.index, wide)

@@ -74,6 +74,18 @@ def fission(kernel: Kernel, index: str, stored: str, room: Dim) -> tuple[Kernel,
     return replace(kernel, body=(*(Alloc(b, loop.span) for b in kept.values()), *body)), rename
 
 
+def widen(kernel: Kernel, index: str, room: Dim) -> Kernel:
+    """Give scratch that each iteration of the loop over `index` uses for itself a place for each.
+
+    for i in 0..N { t[] = x[i]  y[i] = t[] }   →   for i in 0..N { t[i] = x[i]  y[i] = t[i] }
+    """
+    loop = find_loop(kernel.body, index)
+    private = _private(kernel, loop, loop.body, loop.body)
+    wide = replace(loop, body=_widened(loop.body, private, index))
+    body = replace_loop(kernel.body, index, lambda _: (wide,))
+    return replace(kernel, body=map_statements(body, lambda s: _allocated(s, private, room)))
+
+
 def _from_scratch(expr: Expr, kept: dict[str, Buffer], index: str) -> Expr:
     if isinstance(expr, Load) and expr.buffer in kept:
         return Load(kept[expr.buffer].name, (Var(index),), expr.dtype)

@@ -24,6 +24,7 @@ from stepwell.lowering.transforms.localize import localize
 from stepwell.lowering.transforms.navigate import ScheduleError, replace_loop
 from stepwell.lowering.transforms.simplify import simplify_kernel
 from stepwell.lowering.transforms.split import Tail, split
+from stepwell.lowering.transforms.squares import squares
 from stepwell.lowering.transforms.stream import stream
 from stepwell.lowering.transforms.vectorize_reduction import vectorize_reduction
 
@@ -185,6 +186,20 @@ class Hoist:
 
 
 @dataclass(frozen=True)
+class Squares:
+    """A copy to `buffer` whose lanes are strided → squares, each transposed in registers."""
+
+    buffer: str
+    name: ClassVar[str] = "squares"
+    kind: ClassVar[str] = "loop"
+
+    def run(self, ir: Loops) -> Loops:
+        if isinstance(ir, Kernel):
+            return squares(ir, self.buffer)
+        return replace(ir, kernels=tuple(squares(kernel, self.buffer) for kernel in ir.kernels))
+
+
+@dataclass(frozen=True)
 class Stream:
     """`y[i, l] = e` → `y[i, l] = e stream`, in kernels that move more than `room` bytes."""
 
@@ -269,6 +284,7 @@ TRANSFORMS = (
     Unroll,
     VectorizeReduction,
     Hoist,
+    Squares,
     Stream,
     SimplifyIndices,
     Localize,

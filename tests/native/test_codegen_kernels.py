@@ -393,3 +393,33 @@ def test_streamed_stores_are_non_temporal():
     code = assembly(llvm_text(kernel_program(STREAMED), named("x86-64-v4")), named("x86-64-v4"))
     assert "vmovntps" in code
     assert "sfence" in code
+
+
+@pytest.mark.parametrize("target", NAMES)
+@pytest.mark.parametrize(("lanes", "dtype"), [(16, "f32"), (4, "f32"), (8, "f64"), (8, "i8")])
+def test_squares_are_transposed(target, lanes, dtype):
+    text = f"""
+    kernel turned(x: {dtype}[2, {lanes}, {3 * lanes}] in, y: {dtype}[2, {3 * lanes}, {lanes}] out)
+        pointwise {{
+      for i in 0..2 {{
+        for k in 0..3 {{
+          for u in 0..{lanes} unrolled {{
+            for l in 0..{lanes} vector {{
+              y[i, {lanes} * k + u, l] = x[i, l, {lanes} * k + u]
+            }}
+          }}
+        }}
+      }}
+    }}
+    """
+    x = np.arange(6 * lanes**2).reshape(2, lanes, 3 * lanes)
+    check(text, {}, target, x=x.astype({"f32": "f4", "f64": "f8", "i8": "i1"}[dtype]))
+
+
+def test_squares_need_no_gather():
+    text = """
+    kernel turned(x: f32[16, 40] in, y: f32[16, 16] out) pointwise {
+      for u in 0..16 unrolled { for l in 0..16 vector { y[u, l] = x[l, 8 + u] } }
+    }
+    """
+    assert "gather" not in llvm_text(kernel_program(text), named("x86-64-v4"))
