@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -231,3 +232,11 @@ def test_unloading_ends_the_threads(library: str) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
     )
     assert done.stdout == "1\n"
+
+
+def test_stress() -> None:
+    """A little of `benchmarks/thread_stress.py`; by hand, run all of it."""
+    script = Path(__file__).parents[2] / "benchmarks" / "thread_stress.py"
+    command = [sys.executable, str(script), "--joins", "20000", "--calls", "200", "--forks", "10"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
