@@ -44,9 +44,8 @@ from stepwell.ir.loop.core import (
     Store,
 )
 from stepwell.ir.scalar import Expr, Load, Var
-from stepwell.ir.size import Dim, floordiv, maximum, minimum, substitute, symbol
+from stepwell.ir.size import Dim, evaluate, floordiv, maximum, minimum, substitute, symbol, symbols
 from stepwell.lowering.dependence import independent
-from stepwell.lowering.fusion_group import nominal
 from stepwell.lowering.loop_cost import cycles
 from stepwell.lowering.partition import Tasks, deal
 from stepwell.lowering.partition_blocks import deal_blocks, find_blocks
@@ -54,6 +53,7 @@ from stepwell.lowering.transforms.navigate import rewrite
 
 TEAMS = (2, 3, 4, 8)  # numbers of threads for which ways are compared
 WORTH = 0.9  # of the time in order: what sharing must not exceed
+UNKNOWN = 1024  # what a symbolic size counts as: how many tasks then pay is decided in each call
 
 
 @dataclass(frozen=True)
@@ -109,21 +109,22 @@ class _Sharing:
         self.buffers = kernel_buffers(kernel)
         self.taken = taken_names(kernel)
         self.tasks = fresh_name(self.taken, "tasks")
-        self.most: Dim = 1  # tasks that the longest nest has work for
+        self.count: Dim = 1  # tasks for which the longest nest has work
+        self.longest = 0  # its cycles
         self.private: dict[str, Buffer] = {}
 
     def run(self) -> tuple[Kernel, Dim]:
         """The kernel, and how many tasks a call has, over its sizes; 1 where it stays as it is."""
-        if nominal(self._start(cycles(self.kernel.body, self.buffers))) < 2 * self.grain:
+        if _estimate(self._start(cycles(self.kernel.body, self.buffers))) < 2 * self.grain:
             return self.kernel, 1
         body = self._block(self.kernel.body)[1]()
-        if self.most == 1:
+        if self.count == 1:
             return self.kernel, 1
         body = _without(body, self.private)
         sizes = (*self.kernel.sizes, self.tasks)
         allocs = tuple(Alloc(buffer) for buffer in self.private.values())
         kernel = replace(self.kernel, sizes=sizes, body=(*allocs, *body))
-        return kernel, minimum(symbol(THREADS), maximum(1, self.most))
+        return kernel, minimum(symbol(THREADS), maximum(1, self.count))
 
     # ------------------------------------------------------------------ weighing
 
@@ -133,7 +134,7 @@ class _Sharing:
         return total, lambda: tuple(s for way in ways for s in way.make())
 
     def _best(self, statement: Statement) -> _Way:
-        alone = nominal(self._start(cycles((statement,), self.buffers)))
+        alone = _estimate(self._start(cycles((statement,), self.buffers)))
         in_order = _Way((float(alone),) * len(TEAMS), lambda: (statement,))
         if not isinstance(statement, For) or statement.kind != "serial" or alone < 2 * self.grain:
             return in_order
@@ -157,7 +158,7 @@ class _Sharing:
         self, loop: For, trips: Dim, private: frozenset[str], alone: int,
         make: Callable[[Tasks], For],
     ) -> _Way:  # fmt: skip
-        count = max(1, nominal(self._start(trips)))
+        count = max(1, _estimate(self._start(trips)))
         enough = max(1, alone // self.grain)
         times = []
         for team in TEAMS:
@@ -169,7 +170,7 @@ class _Sharing:
         """The loop in order, and what is in it shared each time."""
         if not any(isinstance(s, For) for s in loop.body):
             return []
-        times = max(1, nominal(self._start(loop.extent)))
+        times = max(1, _estimate(self._start(loop.extent)))
         total, make = self._block(loop.body)
         return [_Way(tuple(t * times for t in total), lambda: (replace(loop, body=make()),))]
 
@@ -180,7 +181,8 @@ class _Sharing:
     ) -> For:
         work = self._start(cycles((loop,), self.buffers))
         enough = minimum(floordiv(work, self.grain), self._start(trips))
-        self.most = maximum(self.most, enough)
+        if _estimate(work) > self.longest:
+            self.longest, self.count = _estimate(work), enough
         index, first = fresh_name(self.taken, "task"), fresh_name(self.taken, "first")
         count: Dim = symbol(self.tasks)
         if isinstance(enough, int) and enough < max(TEAMS):
@@ -196,6 +198,10 @@ class _Sharing:
     def _start(self, dim: Dim) -> Dim:
         """A dim where all loops are at their beginning: blocks at the end may be smaller."""
         return substitute(dim, dict.fromkeys(index_names(self.kernel.body), 0))
+
+
+def _estimate(dim: Dim) -> int:
+    return evaluate(dim, dict.fromkeys(symbols(dim), UNKNOWN))
 
 
 def _with_own(block: Block, private: frozenset[str], task: str) -> Block:
