@@ -20,10 +20,10 @@ High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008, for the idea.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from stepwell.ir.loop.core import Kernel, LoopKind
-from stepwell.ir.scalar import Expr, loads, variables
+from stepwell.ir.loop.analysis import kernel_buffers
+from stepwell.ir.loop.core import For, Kernel, LoopKind, statements
+from stepwell.ir.scalar import Expr, Load, loads, variables
+from stepwell.ir.size import Dim
 from stepwell.ir.target import Target
 from stepwell.lowering.strategies.products import (
     Product,
@@ -34,14 +34,16 @@ from stepwell.lowering.strategies.products import (
     guards_on,
     outermost,
     plain_product,
+    stride,
     without_outer_lets,
 )
 from stepwell.lowering.strategies.register_tile import Tile, choose_tile
 from stepwell.lowering.strategies.skinny import schedule_skinny
+from stepwell.lowering.transforms.cut import cut
 from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.navigate import find_loop
 from stepwell.lowering.transforms.pack import pack
-from stepwell.lowering.transforms.reorder import reorder
+from stepwell.lowering.transforms.reorder import perfect_nest, reorder
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
 from stepwell.lowering.transforms.split import split
 
@@ -58,10 +60,11 @@ def schedule_contraction(kernel: Kernel, target: Target) -> Kernel | None:
     if isinstance(rows, int) and rows < SMALL:
         return schedule_skinny(kernel, found, target)
     columns, depth = extent_of(kernel, found.columns), extent_of(kernel, found.reduction)
-    return _tiled(kernel, found, choose_tile(rows, columns, depth, found.a.dtype, target))
+    tile = choose_tile(rows, columns, depth, found.a.dtype, target)
+    return _tiled(kernel, found, tile, target)
 
 
-def _tiled(kernel: Kernel, found: Product, tile: Tile) -> Kernel:
+def _tiled(kernel: Kernel, found: Product, tile: Tile, target: Target) -> Kernel:
     outside = (*found.batch, *found.outer)
     order = (*outside, *found.rows, *found.columns)
     kernel = reorder(plain_product(kernel, found), outermost(kernel), order)
@@ -70,51 +73,82 @@ def _tiled(kernel: Kernel, found: Product, tile: Tile) -> Kernel:
     kernel, deep = fused_loops(kernel, found.reduction)
     kernel = simplify_kernel(kernel)
 
-    rows = split(kernel, row, tile.rows, "guard", ("row_tile", "row"))
-    columns = split(rows.kernel, column, tile.width, "guard", ("column_tile", "column"))
-    kernel = _pack_a(columns.kernel, (rows.outer, rows.inner), deep, outside)
-    vectors = split(kernel, columns.inner, tile.lanes, "guard", ("vector", "lane"))
+    panels = split(kernel, column, tile.width, "guard", ("column_tile", "column"))
+    vectors = split(panels.kernel, panels.inner, tile.lanes, "guard", ("vector", "lane"))
     kernel = simplify_kernel(vectors.kernel)
     constant = is_constant(kernel, factor_of(kernel, deep, "b"))
     if constant:
-        lanes = (columns.outer, vectors.outer, vectors.inner)
+        lanes = (panels.outer, vectors.outer, vectors.inner)
         kernel = _pack_constant_b(kernel, lanes, deep, outside)
-    row_blocks = split(kernel, rows.outer, tile.row_panels, "bound", ("row_block", "row_panel"))
-    column_blocks = split(
-        row_blocks.kernel, columns.outer, tile.column_panels, "bound", ("column_block", "panel")
-    )
-    kernel = simplify_kernel(column_blocks.kernel)
-    nest = _Nest(
-        outside,
-        (row_blocks.outer, row_blocks.inner, rows.inner),
-        (column_blocks.outer, column_blocks.inner, vectors.outer, vectors.inner),
-        deep,
-    )
-    (ib, i0, i1), (jb, j0, jv, jl) = nest.rows, nest.columns
-    kernel = reorder(kernel, ib, (jb, ib, j0, i0, i1, jv, jl))
+    blocks = split(kernel, panels.outer, tile.column_panels, "bound", ("column_block", "panel"))
+    columns = (blocks.inner, vectors.outer, vectors.inner)
+    kernel = reorder(simplify_kernel(blocks.kernel), row, (blocks.outer, row, *columns))
     if not constant:
-        kernel = _pack_b(kernel, nest, tile)
-    kernel = jam(kernel, i1, "unrolled")
-    kernel = jam(kernel, jv, "unrolled")
-    kernel = jam(kernel, jl, "vector")
+        one = find_loop(kernel.body, blocks.outer).extent == 1
+        room = find_loop(kernel.body, blocks.inner).extent if one else tile.column_panels
+        kernel = _pack_b(kernel, columns, deep, row, (room, tile.vectors, tile.lanes))
+    kernel, parts = _without_tail(kernel, row, tile.rows)
+    for part in parts:
+        kernel = _rows(kernel, part, (*outside, blocks.outer), tile, target)
     return without_single_loops(kernel)
 
 
-@dataclass(frozen=True)
-class _Nest:
-    """The loops after splitting: outside ones; block, panel, row; block, panel, vector, lane; k."""
+def _without_tail(kernel: Kernel, row: str, height: int) -> tuple[Kernel, list[str]]:
+    """The loop over rows as whole tiles, and one tile of what is left; the loops over rows."""
+    extent = find_loop(kernel.body, row).extent
+    if not isinstance(extent, int) or extent < height or extent % height == 0:
+        return kernel, [row]
+    kernel, rest = cut(kernel, row, extent // height * height)
+    return kernel, [row, rest]
 
-    outside: tuple[str, ...]
-    rows: tuple[str, str, str]
-    columns: tuple[str, str, str, str]
-    deep: str
+
+def _rows(kernel: Kernel, row: str, outside: tuple[str, ...], tile: Tile, target: Target) -> Kernel:
+    """The loop over rows, and those over columns in it, as tiles in registers."""
+    _, *columns = perfect_nest(kernel, row)
+    inside = statements(find_loop(kernel.body, columns[-1]).body)
+    (deep,) = [s.index for s in inside if isinstance(s, For)]
+    extent = find_loop(kernel.body, row).extent
+    height = min(tile.rows, extent) if isinstance(extent, int) else tile.rows
+    tiles = split(kernel, row, height, "guard", ("row_tile", "row"))
+    kernel = simplify_kernel(tiles.kernel)
+    if not _reads_a(kernel, (tiles.inner, deep), height, target):
+        kernel = _pack_a(kernel, (tiles.outer, tiles.inner), deep, outside)
+    blocks = split(kernel, tiles.outer, tile.row_panels, "bound", ("row_block", "row_panel"))
+    kernel = simplify_kernel(blocks.kernel)
+    panel, vector, lane = columns
+    order = (blocks.outer, panel, blocks.inner, tiles.inner, vector, lane)
+    kernel = reorder(kernel, blocks.outer, order)
+    kernel = jam(kernel, tiles.inner, "unrolled")
+    kernel = jam(kernel, vector, "unrolled")
+    return jam(kernel, lane, "vector")
+
+
+def _reads_a(kernel: Kernel, loops: tuple[str, str], height: int, target: Target) -> bool:
+    """Whether A is read where it is: a tile's rows stay in the first cache, one line of each.
+
+    The cache is indexed within a page, so it holds l1 // page lines a multiple of a page apart; a
+    few more come from the second cache in time.
+    """
+    a = factor_of(kernel, loops[1], "a")
+    if not isinstance(a, Load) or a.guard is not None or a.dtype != a.dtype.compute:
+        return False
+    if guards_on(kernel, loops[0]):
+        return False
+    across, along = (stride(a, kernel_buffers(kernel)[a.buffer].shape, name) for name in loops)
+    if across is None or along is None or 1 not in (across, along):
+        return False
+    lines = [
+        number * across * a.dtype.bytes % target.page // target.line for number in range(height)
+    ]
+    ways = target.l1 // target.page
+    return max(map(lines.count, lines)) <= ways + ways // 4
 
 
 def _pack_a(kernel: Kernel, row: tuple[str, str], deep: str, outside: tuple[str, ...]) -> Kernel:
     """Pack A over all rows, as far outside as the loops that it depends on allow."""
     a = factor_of(kernel, deep, "a")
     used = [number for number, name in enumerate(outside) if name in variables(a)]
-    before = (*outside, row[0])[used[-1] + 1 if used else 0]
+    before = outside[used[-1] + 1 if used else 0]
     loops = [(name, find_loop(kernel.body, name).extent) for name in (row[0], deep, row[1])]
     # Rows innermost: the panel is written in order, and its rows are read as so many streams.
     kinds: tuple[LoopKind, ...] = ("serial", "serial", "unrolled")
@@ -142,14 +176,14 @@ def _pack_constant_b(
     )
 
 
-def _pack_b(kernel: Kernel, nest: _Nest, tile: Tile) -> Kernel:
+def _pack_b(
+    kernel: Kernel, columns: tuple[str, str, str], deep: str, before: str,
+    room: tuple[Dim, int, int],
+) -> Kernel:  # fmt: skip
     """Pack B over one block of columns, inside the loop over blocks."""
-    jb, j0, jv, jl = nest.columns
-    one = find_loop(kernel.body, jb).extent == 1
-    room = find_loop(kernel.body, j0).extent if one else tile.column_panels
-    depth = find_loop(kernel.body, nest.deep).extent
-    # k inside the vectors: what depends on the lanes only is computed once for all k.
-    loops = [(j0, room), (jv, tile.vectors), (nest.deep, depth), (jl, tile.lanes)]
-    kinds: tuple[LoopKind, ...] = ("serial", "serial", "serial", "vector")
-    b = factor_of(kernel, nest.deep, "b")
-    return pack(kernel, b, "b_panels", loops, nest.rows[0], guards_on(kernel, jl), kinds)
+    panel, vector, lane = columns
+    depth = find_loop(kernel.body, deep).extent
+    loops = [(panel, room[0]), (deep, depth), (vector, room[1]), (lane, room[2])]
+    kinds: tuple[LoopKind, ...] = ("serial", "serial", "unrolled", "vector")
+    b = factor_of(kernel, deep, "b")
+    return pack(kernel, b, "b_panels", loops, before, guards_on(kernel, lane), kinds)

@@ -14,7 +14,18 @@ from dataclasses import dataclass, replace
 
 from stepwell.ir.loop.analysis import substitute_block
 from stepwell.ir.loop.core import Alloc, Block, Check, For, If, Kernel, Let, Store, statements
-from stepwell.ir.scalar import Binary, Const, Expr, Load, Select, Var, loads, variables
+from stepwell.ir.scalar import (
+    Binary,
+    Const,
+    Expr,
+    Load,
+    Select,
+    Var,
+    as_dim,
+    coefficient,
+    loads,
+    variables,
+)
 from stepwell.ir.size import Dim, product
 from stepwell.lowering.transforms.fuse_loops import fuse_loops
 from stepwell.lowering.transforms.navigate import find_loop, replace_loop
@@ -210,3 +221,17 @@ def guards_on(kernel: Kernel, index: str) -> list[Expr]:
         for s in statements(kernel.body)
         if isinstance(s, If) and index in variables(s.condition)
     ]
+
+
+def stride(load: Load, shape: Sequence[Dim], index: str) -> int | None:
+    """Elements from one iteration of the loop to the next; None where that is not a number."""
+    total: Dim = 0
+    for place, subscript in enumerate(load.indices):
+        if index not in variables(subscript):
+            continue
+        dim = as_dim(subscript)
+        step = None if dim is None else coefficient(dim, index)
+        if step is None:
+            return None
+        total = total + step * product(tuple(shape[place + 1 :]))
+    return total if isinstance(total, int) else None

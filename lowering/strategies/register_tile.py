@@ -3,11 +3,17 @@
 In: how many rows, columns and terms a product has, and the target. Out: a `Tile`.
 
     1024 × 1024 × 1024 in f32 with 32 registers of 16 lanes  →  14 rows × 2 vectors
+    128 rows                                                  →  13 × 2, and a tail of 11 × 2
+
+Each step of the reduction loads `vectors` vectors of B and one scalar of A per row, for
+rows × vectors multiply-adds. It takes as long as the busier of the multiply-add ports and the load
+ports, and no less than the latency of one multiply-add after the other.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 from stepwell.ir.dtypes import DType
 from stepwell.ir.size import Dim
@@ -18,6 +24,7 @@ from stepwell.lowering.strategies.tile_candidates import tile_candidates
 UNKNOWN = 1024  # taken for a symbolic size where a choice needs a number
 VECTORS = 2  # of a tile's columns
 TALLEST = 14  # rows of a tile: more do not pay for the code
+START = 20  # cycles that starting and ending a tile costs
 
 
 @dataclass(frozen=True)
@@ -37,23 +44,32 @@ class Tile:
 
 
 def choose_tile(rows: Dim, columns: Dim, depth: Dim, dtype: DType, target: Target) -> Tile:
-    """A tile that fills the registers, wastes little at the edges, and blocks for the L2 cache.
-
-    Each step of the reduction loads `vectors` vectors of B and one scalar of A per row, for
-    rows × vectors multiply-adds: two vectors halve the loads of A against one.
-    """
+    """A tile that fills the registers, wastes little at the edges, and blocks for the L2 cache."""
     lanes, registers = target.lanes(dtype), target.vector_registers
     vectors = VECTORS
     if isinstance(columns, int):
         vectors = max(1, min(vectors, -(-columns // lanes)))
     tallest = min(TALLEST, max(1, (registers - 2 - vectors) // vectors))
+    steps = max(1, depth if isinstance(depth, int) else UNKNOWN)
     height = tallest
     if isinstance(rows, int):
         heights = range(1, min(tallest, rows) + 1)
-        height = min(heights, key=lambda m: (-(-rows // m) * (m + 1), -m))
-    panel = dtype.compute.bytes * max(1, depth if isinstance(depth, int) else UNKNOWN)
+        height = min(heights, key=lambda m: (_cycles(rows, m, vectors, steps, target), -m))
+    panel = dtype.compute.bytes * steps
     block = target.l2 // 3
     row_panels = max(1, block // (panel * height))
     column_panels = max(1, block // (panel * vectors * lanes))
     tile = Tile(height, vectors, lanes, row_panels, column_panels)
     return choose("tile", tile, lambda: tile_candidates(tile, rows, columns, target))
+
+
+def _cycles(rows: int, height: int, vectors: int, steps: int, target: Target) -> float:
+    """Of one panel of columns: whole tiles, and a tail of its own height."""
+    whole, rest = divmod(rows, height)
+    tails = _tile_cycles(rest, vectors, steps, target) if rest else 0
+    return whole * _tile_cycles(height, vectors, steps, target) + tails
+
+
+def _tile_cycles(rows: int, vectors: int, steps: int, target: Target) -> float:
+    busy = max(rows * vectors / target.fma_ports, (rows + vectors) / target.loads)
+    return steps * max(ceil(busy), target.fma_latency) + START

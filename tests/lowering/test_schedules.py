@@ -61,6 +61,14 @@ CASES: dict[str, tuple[str, list[TensorType]]] = {
         "[n: N, j: 33] -> sum[k: 20] x0[n, k] * x1[k, j]",
         [TensorType(F32, (N, 20)), TensorType(F32, (20, 33))],
     ),
+    "rows of a number": (
+        "[n: 2, i: 29, j: N] -> sum[k: 20] x0[n, i, k] * x1[k, j]",
+        [TensorType(F32, (2, 29, 20)), TensorType(F32, (20, N))],
+    ),
+    "rows side by side": (
+        "[i: 31, j: 37] -> sum[k: N] x0[k, i] * x1[j, k]",
+        [TensorType(F32, (N, 31)), TensorType(F32, (37, N))],
+    ),
     "transposed product": (
         "[n: 3, i: N, j: 33] -> sum[k: 20] x0[n, i, k] * x1[n, j, k]",
         [TensorType(F32, (3, N, 20)), TensorType(F32, (3, 33, 20))],
@@ -168,6 +176,16 @@ def test_a_product_is_packed_and_register_tiled() -> None:
     assert {"a_panels", "b_panels"} <= set(buffers)
     accumulators = [b for b in buffers.values() if b.space == "register"]
     assert [(b.shape[0], b.shape[-1]) for b in accumulators] == [(2, 8)]
+
+
+def test_a_product_of_known_rows_reads_them_in_place() -> None:
+    """58 rows on 16 registers: nine tiles of 6 rows, and one of 4, none of it copied first."""
+    text, types = CASES["rows of a number"]
+    naive = graph_to_loops(Fuse().run(Decompose().run(graph_of(text, types))))
+    (kernel,) = scheduled(naive, "x86-64-v3").kernels
+    buffers = kernel_buffers(kernel).values()
+    assert [b.name for b in buffers if b.space == "scratch"] == ["b_panels"]
+    assert [b.shape for b in buffers if b.space == "register"] == [(2, 6, 8), (2, 4, 8)]
 
 
 def test_panels_are_written_in_order() -> None:
