@@ -39,6 +39,7 @@ def compile(
     target_cpu: str | None = None,
     threads: int | None = None,
     fast_math: bool = False,
+    winograd: bool = True,
     check_each_pass: bool = False,
     cache: bool = True,
     tuning: str | Path | None = None,
@@ -57,6 +58,8 @@ def compile(
                      OMP_NUM_THREADS, else the cores that this process may use. Results do not
                      depend on it
     fast_math        allow rewriting by rules that hold for real numbers only
+    winograd         allow convolutions by Winograd's method: several times quicker, and a little
+                     less exact (the bound: lowering/strategies/winograd_matrices.py)
     check_each_pass  verify after every pass, and compare what the program computes
     cache            look in the cache on disk, and keep the result there
     tuning           a database that `stepwell tune` made; not given: the one in the cache's folder
@@ -70,7 +73,9 @@ def compile(
         raise InputError(f"weights: {type(weights).__name__} is no path and no mapping to arrays")
     given = tuple((statics or {}).items())
     database = None if tuning is None else str(tuning)
-    options = Options(model, target_cpu, fast_math, check_each_pass, given, tuning=database)
+    options = Options(
+        model, target_cpu, fast_math, check_each_pass, given, winograd, tuning=database
+    )
     return compiled_model(
         Compilation(as_source(source), options, Trace.start()), weights, seed, cache, threads
     )

@@ -50,6 +50,7 @@ class Options:
     fast_math: bool = False
     check_each_pass: bool = False
     statics: tuple[tuple[str, Static], ...] = ()  # the model's static arguments, by name
+    winograd: bool = True  # whether convolutions may take Winograd's method, which rounds more
     profile: bool = False  # whether the code can note the time of each kernel's call
     tuning: str | None = None  # a database of tuned schedules; None: the one beside the cache
 
@@ -172,7 +173,8 @@ class Compilation:
         if program.workspace is None:
             _ = self.tuning_digest  # a database that can't be read is said to be one
             database = database_for(self.options.tuning)
-            steps = loop_passes(self.options.target_cpu or "native", database)
+            target = self.options.target_cpu or "native"
+            steps = loop_passes(target, database, self.options.winograd)
             checking = self.options.check_each_pass
             program = run_steps(steps, program, self.trace, checking)
         self._say("loops-opt", program)

@@ -50,10 +50,13 @@ def graph_passes(fast_math: bool = False) -> tuple[Step, ...]:
     )
 
 
-def loop_passes(target: str = "native", database: str = "") -> tuple[Step, ...]:
+def loop_passes(
+    target: str = "native", database: str = "", winograd: bool = True
+) -> tuple[Step, ...]:
     """loops → loops-opt."""
     options = [f"target={format_string(target)}"] if target != "native" else []
     options += [f"database={format_string(database)}"] if database else []
+    options += [] if winograd else ["winograd=false"]
     option = f"{{{', '.join(options)}}}" if options else ""
     return (
         Step("share_kernels", "equal layers are scheduled and compiled once"),

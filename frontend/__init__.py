@@ -8,11 +8,11 @@ if __name__ != "stepwell.frontend":
     raise ImportError("import this package as 'stepwell.frontend', not as 'frontend'")
 
 if TYPE_CHECKING:
-    from stepwell.frontend.program import check, elaborate, models
     from stepwell.frontend.library import find_module
     from stepwell.frontend.modules import CheckedProgram
     from stepwell.frontend.parser import parse
     from stepwell.frontend.printer import render_ast
+    from stepwell.frontend.program import check, elaborate, models
 
 __all__ = ["CheckedProgram", "check", "elaborate", "find_module", "models", "parse", "render_ast"]
 

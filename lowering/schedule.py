@@ -17,6 +17,7 @@ from stepwell.lowering.strategies.contraction import schedule_contraction
 from stepwell.lowering.strategies.convolution import schedule_convolution
 from stepwell.lowering.strategies.loops import schedule_loops
 from stepwell.lowering.strategies.window import schedule_window
+from stepwell.lowering.strategies.winograd import schedule_winograd
 from stepwell.lowering.transforms.prefix import carry_prefixes
 from stepwell.lowering.tuning import kernel_key, read_records
 
@@ -24,10 +25,12 @@ from stepwell.lowering.tuning import kernel_key, read_records
 @dataclass(frozen=True)
 class Schedule:
     """Schedule every kernel for a target: "native", or a name such as "x86-64-v3"; `database` is a
-    file of tuned choices, which overrule the analytic ones."""
+    file of tuned choices, which overrule the analytic ones; `winograd` says whether convolutions
+    may be computed by Winograd's method, which rounds more."""
 
     target: str = "native"
     database: str = ""
+    winograd: bool = True
     name = "schedule"
     kind = "loop"
 
@@ -43,15 +46,16 @@ class Schedule:
         kernels = []
         for kernel in program.kernels:
             with tuned(records.get(kernel_key(kernel), {}) if records else {}):
-                kernels.append(schedule_kernel(kernel, machine))
+                kernels.append(schedule_kernel(kernel, machine, self.winograd))
         return replace(program, kernels=tuple(kernels))
 
 
-def schedule_kernel(kernel: Kernel, target: Target) -> Kernel:
+def schedule_kernel(kernel: Kernel, target: Target, winograd: bool = True) -> Kernel:
     """The kernel, scheduled: a convolution or a packed product where it is one, else loops."""
     kernel = carry_prefixes(kernel)
     return (
         schedule_attention(kernel, target)
+        or (schedule_winograd(kernel, target) if winograd else None)
         or schedule_convolution(kernel, target)
         or schedule_contraction(kernel, target)
         or schedule_window(kernel, target)

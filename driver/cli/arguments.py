@@ -42,6 +42,10 @@ def add_compilation(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--fast-math", action="store_true", help="allow rules that hold for reals")
     parser.add_argument(
+        "--no-winograd", action="store_true",
+        help="no convolutions by Winograd's method, which is quicker and rounds more",
+    )  # fmt: skip
+    parser.add_argument(
         "--check-each-pass", action="store_true",
         help="after every pass parse the text back, verify, and run before and after",
     )  # fmt: skip
@@ -58,7 +62,7 @@ def options(args: argparse.Namespace, model: str | None) -> Options:
         statics[name] = value if number is None else number
     return Options(
         model, args.target_cpu, args.fast_math, args.check_each_pass, tuple(statics.items()),
-        tuning=args.tuning,
+        not args.no_winograd, tuning=args.tuning,
     )  # fmt: skip
 
 

@@ -44,6 +44,14 @@ def choose_pixel_tile(
     height: int, width: int, channels: int, depth: int, lanes: int, target: Target
 ) -> PixelTile:
     """The tile that takes the fewest cycles over all pixels and channels, `depth` steps each."""
+    best, _ = tiled_cycles(height, width, channels, depth, lanes, target)
+    return choose("pixel_tile", best, lambda: _candidates(height, width, channels, lanes, target))
+
+
+def tiled_cycles(
+    height: int, width: int, channels: int, depth: int, lanes: int, target: Target
+) -> tuple[PixelTile, float]:
+    """The best tile, and how many cycles it takes for all."""
 
     def cycles(tile: PixelTile) -> float:
         panels = ceil(channels / tile.width)
@@ -53,10 +61,8 @@ def choose_pixel_tile(
             for across, columns in _parts(width, tile.columns)
         )
 
-    def candidates() -> Iterator[PixelTile]:
-        return _candidates(height, width, channels, lanes, target)
-
-    return choose("pixel_tile", min(candidates(), key=cycles), candidates)
+    best = min(_candidates(height, width, channels, lanes, target), key=cycles)
+    return best, cycles(best)
 
 
 def _candidates(
