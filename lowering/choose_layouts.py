@@ -18,8 +18,9 @@ whatever the image's size, and no vector straddles the end of a row.
 
 Element-wise operators, poolings, reductions and concatenations follow their operands. The graph's
 own inputs and results stay as they are: the first convolution reads one number of an image at a
-time, so it takes any layout. A grouped convolution that is not depthwise stays as it is. A graph
-where something else looks into what would be turned (gradients do) is left alone.
+time, so it takes any layout; an image of many channels is turned before its windows are read. A
+grouped convolution that is not depthwise stays as it is. A graph where something else looks into
+what would be turned (gradients do) is left alone.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from stepwell.ir.graph.rewrite import Editor, remove_dead, rewrite
 from stepwell.ir.scalar import Expr, Load, Reduce, Var, children, loads, walk
 
 Permutation = tuple[int, ...]
+
+FEW = 16  # channels below which an image is read as it lies
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,10 @@ class _Assignment:
     def _turned(self, op: Op, editor: Editor) -> Value | None:
         """The op's result channels last; None where it stays, or has no channels."""
         if op.result in self.turns:
-            y = editor.op("conv", op.operands, hint="y", span=op.span, **op.attributes)
+            x, w = op.operands
+            if x not in self.last and _pays(op):
+                x = self._first(self._last_of(x, editor), op, editor)
+            y = editor.op("conv", [x, w], hint="y", span=op.span, **op.attributes)
             order = _to_last(y.type.rank)
             hint, span = op.result.name, op.span
             return editor.op("transpose", [y], hint=hint, span=span, permutation=order)
@@ -126,6 +132,15 @@ class _Assignment:
         value = editor.op("transpose", [twin], span=op.span, permutation=order)
         self.last[value] = twin
         return value
+
+
+def _pays(op: Op) -> bool:
+    """Whether an image is better turned than read as it lies: there are vectors of its channels,
+    and a window reads each of its numbers many times."""
+    channels, *window = op.operands[1].type.shape[1:]
+    depthwise = op.attributes["groups"] != 1
+    many = isinstance(channels, int) and channels >= FEW
+    return any(extent != 1 for extent in window) and (depthwise or many)
 
 
 def _permuted(value: Value, order: Permutation, editor: Editor) -> Value:

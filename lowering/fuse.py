@@ -29,6 +29,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from stepwell.ir.graph.core import Graph, Op, Value
+from stepwell.ir.scalar import Var, variables
 from stepwell.lowering.attentions import attentions
 from stepwell.lowering.fusion_group import Group, Read, nominal
 from stepwell.lowering.fusion_kinds import ANCHORS, REDUCING, Kinds
@@ -211,6 +212,8 @@ class _Partition:
         if anchor is not None and self.kinds[op] != "view" and group.family != "pointwise":
             return f"it ends what follows %{anchor.name}"
         for read in reads:
+            if op.name == "transpose" and read.stage.family in ANCHORS and _turns_rows(op, read):
+                return "a window reads each element many times, and its rows the wrong way"
             if read.stage.family == "contraction":
                 inner = group.members[read.stage.value]
                 why = self._prologue_refusal(op, inner, len(reads) * len(readers))
@@ -330,3 +333,11 @@ class _Partition:
             Decision(value.name, names[last[g.number]], last[g.number].name, fused, reason)
             for value, g, fused, reason in reversed(self.notes)
         ]
+
+
+def _turns_rows(transpose: Op, read: Read) -> bool:
+    """Whether the transpose's result is read number after number, but its operand would not be: at
+    sums of indices along its last axis."""
+    order = transpose.attributes["permutation"]
+    last, operand_last = read.subscripts[-1], read.subscripts[order.index(len(order) - 1)]
+    return isinstance(last, Var) and len(variables(operand_last)) > 1
