@@ -130,7 +130,8 @@ def load(
     """A model from a shared object that `stepwell build` made, with the same checks as `compile`.
 
     weights   as for `compile`, or the .weights file that was built with the object, which is
-              mapped as it is; not needed where they are embedded, or there are no parameters
+              mapped as it is (it must not change meanwhile); not needed where they are embedded,
+              or there are no parameters
     model     which of its models; not needed where there is one
     threads   an upper bound on the threads of a call, as for `compile`
 

@@ -24,10 +24,9 @@ from stepwell.arrays import Array, as_array
 from stepwell.codegen.blocks import address
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.dtypes import BY_NAME
-from stepwell.safetensors_file import SafetensorsFile
 from stepwell.signature import Signature
 from stepwell.suggestions import did_you_mean
-from stepwell.weights import Drawn, ParameterSpec, Weights, matched, read_weights
+from stepwell.weights import Drawn, ParameterSpec, Weights, WeightsFile, matched, read_weights
 
 
 class Preparing(Protocol):
@@ -91,12 +90,13 @@ def hold(
         return _held(description, _mapped(description, Path(weights)))
     signature = Signature.of(description)
     given = read_weights(weights)
-    source = Drawn(signature.parameters, seed) if given is None else given
-    name = f"weights {weights}" if isinstance(weights, str | Path) else "the weights"
-    arrays = matched(signature.parameters, source, signature.name, name)
+    if given is None:
+        given = Drawn(signature.parameters, seed)
+    source, name = given, "the weights"
+    if isinstance(weights, str | Path):
+        source, name = WeightsFile(Path(weights), given), f"weights {weights}"
+    arrays = matched(signature.parameters, given, signature.name, name)
     block = native.prepared([arrays[spec.path] for spec in signature.parameters])
-    if isinstance(source, SafetensorsFile):
-        source.release()
     return Held(block, address(block), Parameters(signature.parameters, source))
 
 

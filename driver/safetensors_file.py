@@ -8,7 +8,6 @@ In: a path. Out: `SafetensorsFile`, whose arrays are views of the file.
 from __future__ import annotations
 
 import json
-import mmap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,11 +40,11 @@ class SafetensorsFile(Mapping[str, Array]):
                 pass  # checks the header: lengths, shapes, that offsets follow one another
         except SafetensorError as error:
             raise ValueError(str(error)) from None
-        self._mapped = np.memmap(path, np.uint8, "r")
-        length = int.from_bytes(self._mapped[:8].tobytes(), "little")
-        self._header: dict[str, Any] = json.loads(self._mapped[8 : 8 + length].tobytes())
+        mapped = np.asarray(np.memmap(path, np.uint8, "r"))
+        length = int.from_bytes(mapped[:8].tobytes(), "little")
+        self._header: dict[str, Any] = json.loads(mapped[8 : 8 + length].tobytes())
         self._header.pop("__metadata__", None)
-        self._data = np.asarray(self._mapped)[8 + length :]
+        self._data = mapped[8 + length :]
 
     def __getitem__(self, path: str) -> Array:
         about = self._header[path]
@@ -59,9 +58,3 @@ class SafetensorsFile(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self._header)
-
-    def release(self) -> None:
-        """Give the memory back that what was read takes; it is read again when it is used."""
-        mapped: mmap.mmap = self._mapped._mmap  # type: ignore[attr-defined]
-        if hasattr(mmap, "MADV_DONTNEED"):
-            mapped.madvise(mmap.MADV_DONTNEED)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,41 @@ class _Npz(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self._archive)
+
+
+class WeightsFile(Mapping[str, Array]):
+    """The arrays of a weights file, each read when it is asked for; nothing of it is held.
+
+    InputError where the file is not what it was.
+    """
+
+    def __init__(self, path: Path, names: Iterable[str]) -> None:
+        self._path, self._names, self._stamp = path, frozenset(names), _stamp(path)
+
+    def __getitem__(self, path: str) -> Array:
+        if _stamp(self._path) != self._stamp:
+            raise InputError(f"{self._path} has changed since its weights were loaded")
+        arrays = read_weights(self._path)
+        assert arrays is not None, "a path leads to a file"
+        return np.array(arrays[path])
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What tells a file from what it was before; None where there is none."""
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return about.st_ino, about.st_size, about.st_mtime_ns
 
 
 class Drawn(Mapping[str, Array]):

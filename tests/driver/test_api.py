@@ -14,6 +14,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 import stepwell as sw
 from stepwell.cache import DiskCache
@@ -150,6 +151,19 @@ def test_parameters(net: sw.Model) -> None:
     np.testing.assert_array_equal(own(X), [[6, 6, 6], [22, 22, 22]])
     np.testing.assert_array_equal(net(X), WANTED)
     assert "w: f32[4, 3]" in repr(own.parameters)
+
+
+@pytest.mark.parametrize("name", ["w.npz", "w.safetensors"])
+def test_parameters_of_a_file(tmp_path: Path, name: str) -> None:
+    """They are read from it again, but not from another file of the same name."""
+    np.savez(tmp_path / "w.npz", **WEIGHTS)
+    save_file(WEIGHTS, tmp_path / "w.safetensors")
+    own = sw.compile(NET, weights=tmp_path / name)
+    np.testing.assert_array_equal(own.parameters["b"], WEIGHTS["b"])
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(sw.InputError, match=f"{name} has changed since"):
+        own.parameters["b"]
+    np.testing.assert_array_equal(own(X), WANTED)
 
 
 def test_parameters_that_do_not_fit_change_nothing() -> None:
