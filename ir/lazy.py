@@ -22,10 +22,8 @@ def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     def find(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        home = import_module(f"{package}.{homes[name]}")
-        # All of its names at once: importing a module binds its own name, which may be one of them.
-        for each in [each for each in homes if homes[each] == homes[name]]:
-            setattr(sys.modules[package], each, getattr(home, each))
-        return getattr(home, name)
+        value = getattr(import_module(f"{package}.{homes[name]}"), name)
+        setattr(sys.modules[package], name, value)
+        return value
 
     return find

@@ -10,6 +10,7 @@ Only operators that the workloads use are here; another is an InputError that na
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,7 +28,9 @@ _HIGHEST = lax.Precision.HIGHEST
 def as_jax(module: Any, inputs: Sequence[Array]) -> tuple[Callable[..., Any], list[Array]]:
     """`function(parameters, *inputs)`, and the parameters."""
     tensors = tuple(torch.from_numpy(x) for x in inputs)
-    program = torch.export.export(module, tensors).run_decompositions()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter about itself
+        program = torch.export.export(module, tensors).run_decompositions()
     signature = program.graph_signature
     held = {**dict(program.named_parameters()), **dict(program.named_buffers())}
     sources = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
