@@ -9,6 +9,7 @@ peak of resident memory; for Stepwell also what bounds it, by ceilings measured 
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -84,6 +85,7 @@ def run(peer: str, name: str, threads: int, folder: Path) -> dict[str, Any]:
     from stepwell.bench.timing import in_turns
 
     case = FolderCase(name, folder)
+    _import(peer)
     begun = time.perf_counter()
     call, results, more = _prepared(peer, case, threads)
     difference = agree(case.results, results(call()))
@@ -94,6 +96,14 @@ def run(peer: str, name: str, threads: int, folder: Path) -> dict[str, Any]:
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     record = {"status": "ok", **asdict(spread), "compile": compiled, "memory": memory}
     return record | more(spread.median)
+
+
+def _import(peer: str) -> None:
+    """What takes its time but is no compiling."""
+    from stepwell.bench.peers import PEERS
+
+    for package in ("stepwell",) if peer == OURS else PEERS[peer].packages:
+        importlib.import_module(package)
 
 
 Prepared = tuple[

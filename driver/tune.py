@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from math import log2
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,16 @@ from stepwell.api import compiled_model
 from stepwell.bench.inputs import random_inputs
 from stepwell.bench.timing import in_turns
 from stepwell.compilation import Compilation
-from stepwell.ir.diagnostics import InputError
+from stepwell.ir.diagnostics import StepwellError
 from stepwell.ir.loop.core import Call, Kernel, Program, ProgramBuffer
 from stepwell.ir.loop.printer import format_loops
 from stepwell.ir.size import evaluate
 from stepwell.lowering.knobs import Offer, as_fields, offers
 from stepwell.lowering.schedule import schedule_kernel
-from stepwell.lowering.share_kernels import ShareKernels
 from stepwell.lowering.tuning import kernel_key, target_key
 from stepwell.native_call import NativeCall
+from stepwell.passes import run_steps
+from stepwell.pipeline import loop_passes
 from stepwell.source import Source
 
 WORTH = 0.98  # of the best time until then: less is noise
@@ -67,7 +69,7 @@ class Tuner:
 
     def run(self) -> list[Tuned]:
         """Tune every kernel that has a choice, those with most work first."""
-        program = ShareKernels().run(self.compilation.naive_program)
+        program = self._before_schedules()
         found = [Tuned(kernel, self._offers(kernel)) for kernel in program.kernels]
         found = [item for item in found if item.offers]
         work = {item.kernel.name: self._work(program, item.kernel) for item in found}
@@ -78,9 +80,17 @@ class Tuner:
             share = (self.budget - spent) * work[item.kernel.name] / max(left, 1)
             left -= work[item.kernel.name]
             self.tell(spent / self.budget, item.kernel.name)
-            if share > 0:
+            if share > 0 or item is found[0]:
                 _Search(self, self._alone(program, item.kernel), item, begun).run(share)
-        return [item for item in found if item.tried]
+        return [item for item in found if item.analytic]
+
+    def _before_schedules(self) -> Program:
+        """The program as the pass `schedule` gets it."""
+        steps = takewhile(lambda step: not step.passes.startswith("schedule"), loop_passes())
+        found: Program = run_steps(
+            tuple(steps), self.compilation.naive_program, self.compilation.trace, False
+        )
+        return found
 
     def record(self, item: Tuned) -> str:
         """A line of the database."""
@@ -179,12 +189,12 @@ class _Search:
                 tuner.compilation.options, model=None, statics=(), tuning=str(database)
             )
             compilation = Compilation(self.source, options)
-            model = compiled_model(compilation, None, 0, cache=False, threads=tuner.threads)
-        call = model.native_call(**random_inputs(model, {}, {}))
-        try:
-            call()
-        except InputError:  # a check of the kernel refuses random numbers
-            return None
+            try:
+                model = compiled_model(compilation, None, 0, cache=False, threads=tuner.threads)
+                call = model.native_call(**random_inputs(model, {}, {}))
+                call()
+            except StepwellError:  # no code for this choice; or a check refuses random numbers
+                return None
         return call
 
     def _agrees(self, call: NativeCall) -> bool:

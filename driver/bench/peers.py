@@ -67,15 +67,17 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Peer:
-    """An adapter, and the packages that it needs."""
+    """An adapter, the packages that it needs, and whether it takes an ONNX file."""
 
     prepare: Callable[[Case, int], Prepared]
     packages: tuple[str, ...]
+    takes_onnx: bool = False
 
     @property
     def missing(self) -> list[str]:
         """The packages that are not installed."""
-        return [name for name in self.packages if not is_installed(name)]
+        needed = (*self.packages, *(EXPORT if self.takes_onnx else ()))
+        return [name for name in needed if not is_installed(name)]
 
 
 def is_installed(name: str) -> bool:
@@ -249,10 +251,10 @@ EXPORT = ("torch", "onnx", "onnxscript")  # what writing an ONNX file needs
 PEERS = {
     "torch": Peer(torch_eager, ("torch",)),
     "torch.compile": Peer(torch_compile, ("torch",)),
-    "onnxruntime": Peer(onnxruntime, ("onnxruntime", *EXPORT)),
-    "openvino": Peer(openvino, ("openvino", *EXPORT)),
+    "onnxruntime": Peer(onnxruntime, ("onnxruntime",), takes_onnx=True),
+    "openvino": Peer(openvino, ("openvino",), takes_onnx=True),
     "jax": Peer(jax, ("jax", "torch")),
-    "iree": Peer(iree, ("iree.compiler", "iree.runtime", *EXPORT)),
+    "iree": Peer(iree, ("iree.compiler", "iree.runtime"), takes_onnx=True),
 }
 
 
