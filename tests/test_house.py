@@ -25,7 +25,8 @@ TABLE = {
 # Scripts that are run by hand when the house is changed, and what of `[dev]` they need.
 TOOLS = {
     "codegen/math/fit.py": {"mpmath"},
-    "driver/bench/peers.py": {"torch", "onnxruntime", "openvino", "iree", "jax"},
+    "driver/bench/peers.py": {"torch", "onnxruntime", "openvino", "jax"},
+    "driver/bench/iree_peer.py": {"iree"},
     "driver/bench/jax_peer.py": {"torch", "jax"},
 }
 DEPENDENCIES = {"llvmlite", "numpy", "lark", "ml_dtypes", "safetensors", "rich"}

@@ -13,9 +13,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import subprocess
-import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -198,34 +195,10 @@ def openvino(case: Case, threads: int) -> Prepared:
 
 
 def iree(case: Case, threads: int) -> Prepared:
-    """IREE's code for this CPU, operands packed into tiles, convolutions channels-last."""
-    import iree.compiler
-    import iree.runtime
+    """IREE's code for this CPU: the fastest of its ways, which depends on the model."""
+    from stepwell.bench.iree_peer import prepared
 
-    flags = ["--iree-llvmcpu-target-cpu=host", "--iree-opt-level=O3", "--iree-opt-data-tiling"]
-    if any(x.ndim == 4 and x.shape[-1] == x.shape[-2] for x in case.inputs):  # images
-        passes = "builtin.module(util.func(iree-preprocessing-convert-conv-to-channels-last))"
-        flags.append("--iree-preprocessing-pass-pipeline=" + passes)
-    with tempfile.TemporaryDirectory() as folder:
-        imported = Path(folder) / "model.mlir"
-        command = [sys.executable, "-m", "iree.compiler.tools.import_onnx"]
-        arguments = [str(case.onnx()), "-o", str(imported)]
-        subprocess.run([*command, *arguments], check=True, capture_output=True)
-        binary = iree.compiler.compile_file(
-            str(imported), target_backends=["llvm-cpu"], extra_args=flags
-        )
-    if threads > 1:
-        iree.runtime.flags.parse_flags(f"--task_topology_group_count={threads}")
-    config = iree.runtime.Config("local-sync" if threads == 1 else "local-task")
-    loaded = iree.runtime.VmModule.copy_buffer(config.vm_instance, binary)
-    main = iree.runtime.load_vm_module(loaded, config)["main_graph"]
-    arrays = [iree.runtime.asdevicearray(config.device, x) for x in case.inputs]
-
-    def results(found: Any) -> list[Array]:
-        found = found if isinstance(found, tuple) else (found,)
-        return [y.to_host() for y in found]
-
-    return Prepared(lambda: main(*arrays), results)
+    return prepared(case, threads)
 
 
 def jax(case: Case, threads: int) -> Prepared:
