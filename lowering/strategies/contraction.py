@@ -4,14 +4,15 @@ In: a naive nest whose heart is `acc[] = acc[] + A * B`. Its result axes fall in
 both factors (*batch*), in A only (*rows*), in B only and last in the result (*columns*), in B only
 and elsewhere (*outer*). Out, with m×n a register tile:
 
-    pack A: panels of m rows, contiguous in k
+    pack A: panels of m rows, contiguous in k (or read it in place, see `_reads_a`)
     for batch, outer { for column block jb {
       pack B of the block: panels of n columns, contiguous in k
       for row block ib { for panel j in jb { for panel i in ib {
         acc: [m, n] in registers;  for k: acc += A[i, k, :] × B[j, k, :];  epilogue from registers
     } } } } }
 
-Where B is constant it is packed whole, at the top: the pass `prepare` does that once.
+Where B is constant it is packed whole, at the top: the pass `prepare` does that once. Rows that do
+not fill a tile are a second loop over i, of one tile of their own height.
 
 So a matrix product, a convolution (whose packing is im2col) and any other sum of products are one
 strategy. The blocks keep A and B in the L2 cache; see Goto and van de Geijn, "Anatomy of
