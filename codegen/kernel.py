@@ -21,6 +21,7 @@ from stepwell.codegen.debug import DebugInfo
 from stepwell.codegen.expressions import (
     dim_value,
 )
+from stepwell.codegen.memory import order_streams
 from stepwell.codegen.state import (
     Emission,
     MemoryBuffer,
@@ -34,7 +35,6 @@ from stepwell.codegen.values import (
     POINTER,
     Linear,
     constant,
-    intrinsic,
 )
 from stepwell.ir.loop.core import (
     ALIGNMENT,
@@ -116,16 +116,9 @@ def emit_kernel(
     _place_scratch(e, kernel)
     emitter = Statements(e, _vector_arrays(kernel), debug, subprogram)
     emitter.block(kernel.body)
-    _order_streams(e, kernel)
+    order_streams(e, kernel.body)
     e.builder.ret(constant(I32, 0))
     entry.branch(start)
-
-
-def _order_streams(e: Emission, kernel: Kernel) -> None:
-    """Streamed stores are weakly ordered on x86: a fence before others may look."""
-    streams = any(isinstance(s, Store) and s.stream for s in statements(kernel.body))
-    if streams and e.target.architecture == "x86_64":
-        intrinsic(e.builder, "llvm.x86.sse.sfence", ir.VoidType(), [])
 
 
 def _place_scratch(e: Emission, kernel: Kernel) -> None:

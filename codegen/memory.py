@@ -41,6 +41,7 @@ from stepwell.codegen.values import (
     suffix,
     undefined,
 )
+from stepwell.ir.loop.core import Block, Store, statements
 from stepwell.ir.size import Dim
 from stepwell.ir.size import product as dim_product
 
@@ -170,6 +171,14 @@ def _stream(e: Emission, raw: LLVMValue, address: LLVMValue, align: int) -> None
     e.builder.store(raw, address, align=align)
     e.builder.branch(done)
     e.builder.position_at_end(done)
+
+
+def order_streams(e: Emission, block: Block) -> None:
+    """A fence behind a block that streams: such stores are weakly ordered on x86, and another
+    thread may look next."""
+    streams = any(isinstance(s, Store) and s.stream for s in statements(block))
+    if streams and e.target.architecture == "x86_64":
+        intrinsic(e.builder, "llvm.x86.sse.sfence", ir.VoidType(), [])
 
 
 def element_offset(

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 
+from stepwell.codegen.memory import order_streams
 from stepwell.codegen.registers import RegisterArray
 from stepwell.codegen.state import Emission, MemoryBuffer, scalar
 from stepwell.codegen.values import I32, I64, POINTER, Linear, LLVMValue, Value, constant
@@ -163,6 +164,7 @@ def _body(outer: Statements, loop: For, captured: _Captured, types: list[Any]) -
         nonnegative={loop.index, *(around.nonnegative & inside.variables.keys())},
     )  # fmt: skip
     replace(outer, e=inner, subprogram=subprogram).block(loop.body)
+    order_streams(inner, loop.body)
     inner.builder.ret(constant(I32, 0))
     entry.branch(builder.function.blocks[1])
     return function

@@ -389,6 +389,12 @@ def test_streamed_stores_at_any_address(target, shift):
     np.testing.assert_array_equal(out, 2 * x)
 
 
+def test_each_task_orders_its_streamed_stores():
+    text = STREAMED.replace("for i in 0..2 {", "for i in 0..2 parallel {")
+    body = llvm_text(kernel_program(text), named("x86-64-v4")).split('@"twice.kernel.twice.i"(')[1]
+    assert "sfence" in body.split("\n}")[0]
+
+
 def test_streamed_stores_are_non_temporal():
     code = assembly(llvm_text(kernel_program(STREAMED), named("x86-64-v4")), named("x86-64-v4"))
     assert "vmovntps" in code
