@@ -19,6 +19,7 @@ from itertools import pairwise
 from stepwell.ir.dtypes import I64, DType
 from stepwell.ir.loop.analysis import (
     expressions_of,
+    index_names,
     kernel_buffers,
     loads_of,
     register_names,
@@ -29,11 +30,13 @@ from stepwell.ir.scalar import COST, Expr, Unary, Var, as_dim, coefficient, walk
 from stepwell.ir.size import Dim, symbols
 from stepwell.ir.target import Target
 from stepwell.lowering.transforms.fuse_loops import fuse_loops
+from stepwell.lowering.transforms.interchange import interchange
 from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
 from stepwell.lowering.transforms.reorder import perfect_nest
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
 from stepwell.lowering.transforms.split import split
+from stepwell.lowering.transforms.squares import squares
 from stepwell.lowering.transforms.stream import stream
 from stepwell.lowering.transforms.vectorize_reduction import accumulators, vectorize_reduction
 
@@ -49,7 +52,7 @@ def schedule_loops(kernel: Kernel, target: Target) -> Kernel:
         kernel, name = _widened(kernel, name, lanes)
         across = _best_across(kernel, name, lanes)
         if across is None:
-            kernel = vectorize_inward(kernel, name, lanes, target)
+            kernel = _in_squares(vectorize_inward(kernel, name, lanes, target), name)
         else:
             kernel = _across(kernel, across, lanes)
     return stream(without_single_loops(kernel), target.l3_share)
@@ -154,6 +157,21 @@ def _chains(loop: For, lanes: int, target: Target) -> int:
     while chains > 1 and isinstance(loop.extent, int) and loop.extent < 2 * chains * lanes:
         chains //= 2
     return chains
+
+
+def _in_squares(kernel: Kernel, name: str) -> Kernel:
+    """A transposed copy by squares: the loop over vectors goes outside, the one along the source's
+    rows inside of it."""
+    nest = perfect_nest(kernel, name) if name in index_names(kernel.body) else []
+    if len(nest) < 3 or find_loop(kernel.body, nest[-1]).kind != "vector":
+        return kernel
+    stores = stores_of(find_loop(kernel.body, nest[-1]).body)
+    try:
+        turned = interchange(kernel, nest[-3])
+    except ScheduleError:
+        return kernel
+    square = squares(turned, stores[0].buffer) if len(stores) == 1 else turned
+    return kernel if square is turned else square
 
 
 def _is_small(extent: Dim, lanes: int) -> bool:

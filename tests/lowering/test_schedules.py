@@ -212,3 +212,13 @@ def test_what_a_guard_leaves_out_counts_as_nothing_beside_infinity() -> None:
     out = run_native(scheduled(naive, "native"), arrays, 4)
     assert (out[:, :, :2] == [1, 2]).all()
     assert (out[:, :, 2:] == np.inf).all()
+
+
+def test_a_transposed_copy_goes_by_squares() -> None:
+    builder = GraphBuilder("f")
+    x = builder.input("x", TensorType(F32, (32, 48)))
+    graph = builder.finish([("y", builder.op("transpose", [x], permutation=(1, 0)))])
+    (kernel,) = graph_to_loops(Fuse().run(graph)).kernels
+    loops = [s for s in statements(schedule_kernel(kernel, named("x86-64-v4")).body)
+             if isinstance(s, For)]  # fmt: skip
+    assert [(loop.kind, loop.extent) for loop in loops[-2:]] == [("unrolled", 16), ("vector", 16)]
