@@ -9,8 +9,9 @@ In: a kernel, a loop of it. Out: the scratch buffers that must be private, or No
 
 Each buffer that the loop writes is one of these, or the loop is not independent:
 
-- *apart*: in every access one of the subscripts is c*i + r with 0 <= r < c, so that an iteration
-  has a slice of its own. Two subscripts that are quotient and remainder count as what they are of.
+- *apart*: in every access one of the subscripts is c*i + r, where all r are among c numbers in a
+  row: an iteration has a slice of its own. Two subscripts that are quotient and remainder count as
+  what they are of.
 - *private*: scratch that is allocated in the loop, or that nothing else uses and whose accesses
   depend neither on i nor on data. For then the first iteration, before which the scratch held
   nothing, reads only what it has written itself, and every other one does the same.
@@ -18,7 +19,7 @@ Each buffer that the loop writes is one of these, or the loop is not independent
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -32,7 +33,17 @@ from stepwell.ir.loop.analysis import (
 )
 from stepwell.ir.loop.core import Alloc, Block, For, If, Kernel, Let, Store, statements
 from stepwell.ir.scalar import Expr, Horizontal, Load, Var, as_dim, coefficient, substitute, walk
-from stepwell.ir.size import Dim, Size, floordiv, mod, provably_le, symbol, symbols
+from stepwell.ir.size import (
+    Dim,
+    Size,
+    floordiv,
+    maximum,
+    minimum,
+    mod,
+    provably_le,
+    symbol,
+    symbols,
+)
 from stepwell.lowering.ranges import Ranges, lower_bound, upper_bound
 
 
@@ -156,30 +167,61 @@ def _mentions(block: Block, name: str) -> Iterator[object]:
 
 def _apart(kernel: Kernel, loop: For, uses: Sequence[Access]) -> bool:
     """Whether iterations touch different slices of one axis, the same axis in all accesses."""
-    ways: dict[object, Dim] | None = None
-    for access in uses:
+
+    def slices(access: Access) -> Iterator[tuple[object, Slice]]:
         ranges = ranges_of(access.loops)
-        own: dict[object, Dim] = {}
         for axis, dim in subscripts(kernel, access):
-            factor = slice_of(dim, loop.index, ranges)
-            if factor is not None:
-                own[axis] = factor
-        ways = own if ways is None else {k: c for k, c in ways.items() if own.get(k) == c}
-        if not ways:
-            return False
-    return True
+            found = slice_of(dim, loop.index, ranges)
+            if found is not None:
+                yield axis, found
+
+    return share_an_axis(map(slices, uses))
 
 
-def slice_of(dim: Dim, index: str, ranges: Ranges) -> Dim | None:
-    """c where dim = c*index + r, 0 <= r < c."""
+@dataclass(frozen=True)
+class Slice:
+    """What an iteration touches of an axis: factor*i + low to factor*i + high."""
+
+    factor: Dim
+    low: Dim
+    high: Dim
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether it is no longer than the way from one iteration to the next."""
+        return provably_le(self.high - self.low + 1, self.factor)
+
+    def joined(self, other: Slice) -> Slice | None:
+        """Both, where that is still a slice."""
+        low, high = minimum(self.low, other.low), maximum(self.high, other.high)
+        both = Slice(self.factor, low, high)
+        return both if self.factor == other.factor and both.is_apart else None
+
+
+def share_an_axis(accesses: Iterable[Iterable[tuple[object, Slice]]]) -> bool:
+    """Whether iterations are apart on one and the same axis in all accesses."""
+    common: dict[object, Slice] | None = None
+    for slices in accesses:
+        own = dict(slices)
+        if common is None:
+            common = own
+            continue
+        joined = {k: common[k].joined(own[k]) for k in common.keys() & own.keys()}
+        common = {k: both for k, both in joined.items() if both is not None}
+    return bool(common)
+
+
+def slice_of(dim: Dim, index: str, ranges: Ranges) -> Slice | None:
+    """c, and the bounds of r, where dim = c*index + r and r takes at most c values in a row."""
     factor = coefficient(dim, index)
     if factor is None or not provably_le(1, factor):
         return None
     rest = dim - factor * symbol(index)
     low, high = lower_bound(rest, ranges), upper_bound(rest, ranges)
-    if low is None or high is None:
+    if low is None or high is None or index in symbols(low) | symbols(high):
         return None
-    return factor if provably_le(0, low) and provably_le(high + 1, factor) else None
+    found = Slice(factor, low, high)
+    return found if found.is_apart else None
 
 
 def ranges_of(loops: Sequence[For]) -> dict[str, Dim | None]:

@@ -30,7 +30,15 @@ from stepwell.ir.loop.core import For, Kernel, Statement, statements
 from stepwell.ir.scalar import Expr, as_dim, coefficient, map_children, variables
 from stepwell.ir.scalar import substitute as substitute_expr
 from stepwell.ir.size import Dim, Size, ceildiv, minimum, substitute, symbol, symbols
-from stepwell.lowering.dependence import Access, accesses, ranges_of, slice_of, subscripts
+from stepwell.lowering.dependence import (
+    Access,
+    Slice,
+    accesses,
+    ranges_of,
+    share_an_axis,
+    slice_of,
+    subscripts,
+)
 from stepwell.lowering.partition import Tasks
 
 
@@ -158,17 +166,14 @@ def _independent(kernel: Kernel, blocks: Blocks) -> bool:
     for name in writes(blocks.loop.body) - own:
         if buffers[name].space == "register":
             return False
-        ways: set[tuple[object, Dim]] | None = None
-        for access in (access for access in found if access.buffer == name):
-            slices = set(_slices(kernel, access, blocks))
-            ways = slices if ways is None else ways & slices
-        if not ways:
+        uses = (access for access in found if access.buffer == name)
+        if not share_an_axis(_slices(kernel, access, blocks) for access in uses):
             return False
     return True
 
 
-def _slices(kernel: Kernel, access: Access, blocks: Blocks) -> Iterator[tuple[object, Dim]]:
-    """(axis, c) where a subscript is c*(size*block + part) + r with 0 <= r < c."""
+def _slices(kernel: Kernel, access: Access, blocks: Blocks) -> Iterator[tuple[object, Slice]]:
+    """The slices of an axis whose subscript is c*(size*block + part) + r."""
     part = next((loop.index for loop in access.loops if loop.index in blocks.parts), None)
     if part is None:
         return
@@ -177,6 +182,6 @@ def _slices(kernel: Kernel, access: Access, blocks: Blocks) -> Iterator[tuple[ob
         step = coefficient(dim, blocks.loop.index)
         if step is None:
             continue
-        factor = slice_of(dim - step * symbol(blocks.loop.index), part, ranges_of(inside))
-        if factor is not None and factor * blocks.size == step:
-            yield key, factor
+        found = slice_of(dim - step * symbol(blocks.loop.index), part, ranges_of(inside))
+        if found is not None and found.factor * blocks.size == step:
+            yield key, found

@@ -13,6 +13,13 @@ CASES: dict[str, tuple[str, str, frozenset[str] | None]] = {
     "own elements": ("y: f32[N, 4] out", "y[i, 0] = 1.0  y[i, 3] = 2.0", frozenset()),
     "strided": ("y: f32[64] out", "for j in 0..4 { y[4*i + j] = 1.0 }", frozenset()),
     "blocks": ("y: f32[64] out", "for j in 0..min(4, 30 - 4*i) { y[4*i + j] = 1.0 }", frozenset()),
+    "from one on": ("y: f32[N, 9] out", "y[i + 1, 0] = y[i + 1, 2]", frozenset()),
+    "blocks from one on": ("y: f32[65] out", "for j in 0..4 { y[4*i + j + 1] = 1.0 }", frozenset()),
+    "a window that moves back": (
+        "y: f32[65] out",
+        "for j in 0..i + 1 { for k in 0..5 - i { y[5*i + k - j] = 1.0 } }", None,
+    ),
+    "a window": ("y: f32[65] inout", "for j in 0..4 { y[4*i + j + 1] = y[4*i] }", None),
     "overlap": ("y: f32[64] out", "for j in 0..5 { y[4*i + j] = 1.0 }", None),
     "one element": ("y: f32[64] inout", "y[0] = y[0] + 1.0", None),
     "a neighbour is read": ("y: f32[64] inout", "y[i] = y[i + 1]", None),
