@@ -7,10 +7,7 @@ have a workspace of their own, for scratch and for what only other preparations 
     b: temporary, 128 N bytes, live in calls 1..2    →     b at 256 N
     c: temporary, 256 N bytes, live in calls 2..3          c at 0        workspace 384 N
 
-Blocks whose lives overlap never share bytes, for any value of the sizes. Two packings are tried
-and the smaller one (at nominal sizes) is kept: *by unit*, where blocks that are constants times the
-same product of sizes are packed like constants; and *by slot*, where a slot is as large as the
-largest block that it ever holds.
+How blocks are packed is in `arena.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +17,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from stepwell.ir.loop.core import (
-    ALIGNMENT,
     Call,
     Kernel,
     Program,
@@ -28,8 +24,8 @@ from stepwell.ir.loop.core import (
     aligned,
     scratch_bytes,
 )
-from stepwell.ir.size import Dim, Size, evaluate, maximum, provably_le, substitute
-from stepwell.lowering.fusion_group import nominal
+from stepwell.ir.size import Dim, evaluate, maximum, substitute
+from stepwell.lowering.arena import Block, in_a_row, live_bytes, packed
 from stepwell.lowering.in_place import can_reuse
 
 
@@ -59,8 +55,7 @@ class PlanMemory:
 
     def _plan(self, run: _Run) -> _Plan:
         blocks, homes, scratch = _blocks(run, self.reuse)
-        packings = [_by_unit(blocks), _by_slot(blocks)] if self.reuse else [_in_a_row(blocks)]
-        offsets, workspace = min(packings, key=lambda packing: nominal(packing[1]))
+        offsets, workspace = packed(blocks) if self.reuse else in_a_row(blocks)
         calls = tuple(
             replace(call, scratch=offsets[scratch[i]] if i in scratch else 0)
             for i, call in enumerate(run.calls)
@@ -120,37 +115,17 @@ def memory_report(program: Program) -> MemoryReport:
     apart, _, _ = _blocks(_Run.of(program), reuse=False)
     peak: Dim = 0
     for i in range(len(program.calls)):
-        live = sum((b.bytes for b in blocks if b.first <= i <= b.last), start=0)
-        peak = maximum(peak, live)
+        peak = maximum(peak, live_bytes(blocks, [block.bytes for block in blocks], i))
     naive = sum((block.bytes for block in apart), start=0)
     return MemoryReport(program.workspace or 0, naive, peak)
 
 
-@dataclass
-class _Block:
-    """Bytes needed from the first to the last of some calls, both included."""
-
-    raw: Dim
-    first: int
-    last: int
-
-    @property
-    def bytes(self) -> Dim:
-        return aligned(self.raw)
-
-    def overlaps(self, other: _Block) -> bool:
-        return self.first <= other.last and other.first <= self.last
-
-
-_Packing = tuple[list[Dim], Dim]  # an offset for each block, and the bytes of all
-
-
-def _blocks(run: _Run, reuse: bool) -> tuple[list[_Block], dict[str, int], dict[int, int]]:
+def _blocks(run: _Run, reuse: bool) -> tuple[list[Block], dict[str, int], dict[int, int]]:
     """The blocks; which one each buffer lies in; which one is each call's scratch."""
     program = run.program
     kernels = {kernel.name: kernel for kernel in program.kernels}
     bytes = {item.buffer.name: aligned(item.buffer.bytes) for item in run.buffers}
-    blocks: list[_Block] = []
+    blocks: list[Block] = []
     homes: dict[str, int] = {}
     scratch: dict[int, int] = {}
     last_use = {name: i for i, call in enumerate(run.calls) for name in call.arguments}
@@ -166,16 +141,16 @@ def _blocks(run: _Run, reuse: bool) -> tuple[list[_Block], dict[str, int], dict[
                     homes[name] = homes[home]
                 else:
                     homes[name] = len(blocks)
-                    blocks.append(_Block(bytes[name], i, i))
+                    blocks.append(Block(bytes[name], i, i))
                 blocks[homes[name]].last = last_use[name]
         needed = substitute(scratch_bytes(kernel), dict(zip(kernel.sizes, call.sizes, strict=True)))
         if needed != 0:
             scratch[i] = len(blocks)
-            blocks.append(_Block(needed, i, i))
+            blocks.append(Block(needed, i, i))
     unused = [name for name in bytes if name not in homes]
     for name in unused:
         homes[name] = len(blocks)
-        blocks.append(_Block(bytes[name], 0, 0))
+        blocks.append(Block(bytes[name], 0, 0))
     return blocks, homes, scratch
 
 
@@ -196,88 +171,3 @@ def _reused(
         if can_reuse(kernel, names[call.arguments.index(other)], target):
             return other
     return None
-
-
-def _in_a_row(blocks: Sequence[_Block]) -> _Packing:
-    offsets: list[Dim] = []
-    total: Dim = 0
-    for block in blocks:
-        offsets.append(total)
-        total = total + block.bytes
-    return offsets, total
-
-
-def _by_slot(blocks: Sequence[_Block]) -> _Packing:
-    """Each block in the free slot that fits best; a slot grows to the largest of its blocks."""
-    slots: list[Dim] = []
-    free_after: list[int] = []
-    homes = [0] * len(blocks)
-    for i in sorted(range(len(blocks)), key=lambda i: (blocks[i].first, i)):
-        block = blocks[i]
-        free = [s for s in range(len(slots)) if free_after[s] < block.first]
-        if free:
-            home = min(free, key=lambda s: _misfit(slots[s], block.bytes))
-            if not provably_le(block.bytes, slots[home]):
-                slots[home] = maximum(slots[home], block.bytes)
-        else:
-            home = len(slots)
-            slots.append(block.bytes)
-            free_after.append(-1)
-        homes[i], free_after[home] = home, block.last
-    starts, total = _in_a_row([_Block(size, 0, 0) for size in slots])
-    return [starts[home] for home in homes], total
-
-
-def _misfit(slot: Dim, bytes: Dim) -> tuple[int, int]:
-    """What a slot would grow by, then what it would waste, at nominal sizes."""
-    room, need = nominal(slot), nominal(bytes)
-    return max(0, need - room), max(0, room - need)
-
-
-def _by_unit(blocks: Sequence[_Block]) -> _Packing:
-    """Blocks of c*U bytes, U the same product of sizes, packed together as constants; what is no
-    such product is laid in slots. The parts follow one another."""
-    parts: dict[Dim, list[int]] = {}
-    for i, block in enumerate(blocks):
-        parts.setdefault(_unit(block.raw)[0], []).append(i)
-    offsets: list[Dim] = [0] * len(blocks)
-    base: Dim = 0
-    for unit, members in sorted(parts.items(), key=lambda part: str(part[0])):
-        inside = [blocks[i] for i in members]
-        if unit == 0:
-            places, size = _by_slot(inside)
-        else:
-            counts = [-(-_unit(block.raw)[1] // ALIGNMENT) * ALIGNMENT for block in inside]
-            plain, bytes = _pack(counts, inside)
-            places, size = [unit * place for place in plain], unit * bytes
-        for i, place in zip(members, places, strict=True):
-            offsets[i] = base + place
-        base = base + size
-    return offsets, base
-
-
-def _unit(bytes: Dim) -> tuple[Dim, int]:
-    """(U, c) where the bytes are c*U, U a product of symbols; (0, 0) where they are no such."""
-    if isinstance(bytes, int):
-        return 1, bytes
-    if len(bytes.terms) == 1:
-        monomial, factor = bytes.terms[0]
-        if all(atom.function == "symbol" for atom in monomial):
-            return Size(((monomial, 1),)), factor
-    return 0, 0
-
-
-def _pack(sizes: Sequence[int], blocks: Sequence[_Block]) -> tuple[list[int], int]:
-    """Offsets of constant sizes: the largest first, each at the lowest place that is free for as
-    long as it lives ("greedy by size", Pisarchyk and Lee 2020, section 4.2)."""
-    order = sorted(range(len(blocks)), key=lambda i: (-sizes[i], blocks[i].first, i))
-    offsets = [0] * len(blocks)
-    placed: list[int] = []
-    for i in order:
-        place = 0
-        for j in sorted(placed, key=offsets.__getitem__):
-            if blocks[i].overlaps(blocks[j]) and offsets[j] < place + sizes[i]:
-                place = max(place, offsets[j] + sizes[j])
-        offsets[i] = place
-        placed.append(i)
-    return offsets, max((offsets[i] + sizes[i] for i in placed), default=0)

@@ -1,0 +1,191 @@
+"""An arena: where blocks that live for some calls only lie, so that they take little room together.
+
+In: blocks, with their sizes (formulas) and the calls for which they are needed. Out: an offset for
+each, and the bytes of all.
+
+Blocks whose lives overlap never share bytes, for any value of the sizes. Three packings are tried,
+in the order of how simple their formulas are, until one is close to what is live at once (at
+nominal sizes): *by unit*, where blocks that are constants times the same product of sizes are
+packed like constants; *by slot*, where a slot is as large as the largest block that it ever holds;
+and *stacked*, where blocks are packed at nominal sizes, and each then begins where the highest of
+those below it ends, whatever the sizes are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from stepwell.ir.loop.core import ALIGNMENT, aligned
+from stepwell.ir.size import Dim, Size, evaluate, maximum, provably_le, symbols
+from stepwell.lowering.fusion_group import nominal
+
+Packing = tuple[list[Dim], Dim]  # an offset for each block, and the bytes of all
+CLOSE = 1.03  # times the least, a packing is good enough
+
+
+@dataclass
+class Block:
+    """Bytes needed from the first to the last of some calls, both included."""
+
+    raw: Dim
+    first: int
+    last: int
+
+    @property
+    def bytes(self) -> Dim:
+        return aligned(self.raw)
+
+    def overlaps(self, other: Block) -> bool:
+        return self.first <= other.last and other.first <= self.last
+
+
+def packed(blocks: Sequence[Block]) -> Packing:
+    """The first way that is close to the least, for small sizes and nominal ones; else the best."""
+    least = [_least(blocks, at) for at in _AT]
+
+    def waste(packing: Packing) -> float:
+        return max(at(packing[1]) / max(1, bound) for at, bound in zip(_AT, least, strict=True))
+
+    found: list[Packing] = []
+    for way in (_by_unit, _by_slot, _stacked):
+        found.append(way(blocks))
+        if waste(found[-1]) <= CLOSE:
+            return found[-1]
+    return min(found, key=waste)
+
+
+def _one(dim: Dim) -> int:
+    """The dim with every symbol 1."""
+    return evaluate(dim, dict.fromkeys(symbols(dim), 1))
+
+
+_AT = (_one, nominal)
+
+
+def _least(blocks: Sequence[Block], at: Callable[[Dim], int]) -> int:
+    """The most that is live at once: no packing takes less."""
+    sizes = [at(block.bytes) for block in blocks]
+    calls = {block.first for block in blocks}  # the most is live where something begins to
+    return max((at(live_bytes(blocks, sizes, call)) for call in calls), default=0)
+
+
+def live_bytes(blocks: Sequence[Block], sizes: Sequence[Dim], call: int) -> Dim:
+    """The bytes in use during a call."""
+    live = (s for b, s in zip(blocks, sizes, strict=True) if b.first <= call <= b.last)
+    return sum(live, start=0)
+
+
+def in_a_row(blocks: Sequence[Block]) -> Packing:
+    offsets: list[Dim] = []
+    total: Dim = 0
+    for block in blocks:
+        offsets.append(total)
+        total = total + block.bytes
+    return offsets, total
+
+
+def _by_slot(blocks: Sequence[Block]) -> Packing:
+    """Each block in the free slot that fits best; a slot grows to the largest of its blocks."""
+    slots: list[Dim] = []
+    free_after: list[int] = []
+    homes = [0] * len(blocks)
+    for i in sorted(range(len(blocks)), key=lambda i: (blocks[i].first, i)):
+        block = blocks[i]
+        free = [s for s in range(len(slots)) if free_after[s] < block.first]
+        if free:
+            home = min(free, key=lambda s: _misfit(slots[s], block.bytes))
+            if not provably_le(block.bytes, slots[home]):
+                slots[home] = maximum(slots[home], block.bytes)
+        else:
+            home = len(slots)
+            slots.append(block.bytes)
+            free_after.append(-1)
+        homes[i], free_after[home] = home, block.last
+    starts, total = in_a_row([Block(size, 0, 0) for size in slots])
+    return [starts[home] for home in homes], total
+
+
+def _misfit(slot: Dim, bytes: Dim) -> tuple[int, int]:
+    """What a slot would grow by, then what it would waste, at nominal sizes."""
+    room, need = nominal(slot), nominal(bytes)
+    return max(0, need - room), max(0, room - need)
+
+
+def _by_unit(blocks: Sequence[Block]) -> Packing:
+    """Blocks of c*U bytes, U the same product of sizes, packed together as constants; what is no
+    such product is laid in slots. The parts follow one another."""
+    parts: dict[Dim, list[int]] = {}
+    for i, block in enumerate(blocks):
+        parts.setdefault(_unit(block.raw)[0], []).append(i)
+    offsets: list[Dim] = [0] * len(blocks)
+    base: Dim = 0
+    for unit, members in sorted(parts.items(), key=lambda part: str(part[0])):
+        inside = [blocks[i] for i in members]
+        if unit == 0:
+            places, size = _by_slot(inside)
+        else:
+            counts = [-(-_unit(block.raw)[1] // ALIGNMENT) * ALIGNMENT for block in inside]
+            plain, bytes = _pack(counts, inside)
+            places, size = [unit * place for place in plain], unit * bytes
+        for i, place in zip(members, places, strict=True):
+            offsets[i] = base + place
+        base = base + size
+    return offsets, base
+
+
+def _unit(bytes: Dim) -> tuple[Dim, int]:
+    """(U, c) where the bytes are c*U, U a product of symbols; (0, 0) where they are no such."""
+    if isinstance(bytes, int):
+        return 1, bytes
+    if len(bytes.terms) == 1:
+        monomial, factor = bytes.terms[0]
+        if all(atom.function == "symbol" for atom in monomial):
+            return Size(((monomial, 1),)), factor
+    return 0, 0
+
+
+def _stacked(blocks: Sequence[Block]) -> Packing:
+    """Who lies above whom, among blocks whose lives overlap, is as packed at nominal sizes."""
+    places, _ = _pack([nominal(block.bytes) for block in blocks], blocks)
+    offsets: list[Dim] = [0] * len(blocks)
+    below: list[set[int]] = [set() for _ in blocks]
+    placed: list[int] = []
+    for i in sorted(range(len(blocks)), key=lambda i: (places[i], i)):
+        under = [j for j in placed if blocks[i].overlaps(blocks[j])]
+        below[i] = set(under).union(*(below[j] for j in under))
+        touching = set(under).difference(*(below[j] for j in under))
+        for j in sorted(touching):
+            offsets[i] = maximum(offsets[i], offsets[j] + blocks[j].bytes)
+        placed.append(i)
+    total: Dim = 0
+    for i in placed:
+        total = maximum(total, offsets[i] + blocks[i].bytes)
+    return offsets, total
+
+
+def _pack(sizes: Sequence[int], blocks: Sequence[Block]) -> tuple[list[int], int]:
+    """Offsets of constant sizes: the largest first ("greedy by size", Pisarchyk and Lee 2020,
+    section 4.2), or the longest lives first, whichever takes less."""
+    every = range(len(blocks))
+    orders = (
+        sorted(every, key=lambda i: (-sizes[i], blocks[i].first, i)),
+        sorted(every, key=lambda i: (blocks[i].first - blocks[i].last, -sizes[i], i)),
+    )
+    return min((_placed(sizes, blocks, order) for order in orders), key=lambda p: p[1])
+
+
+def _placed(
+    sizes: Sequence[int], blocks: Sequence[Block], order: Sequence[int]
+) -> tuple[list[int], int]:
+    """Each block in turn at the lowest place that is free for as long as it lives."""
+    offsets = [0] * len(blocks)
+    placed: list[int] = []
+    for i in order:
+        place = 0
+        for j in sorted(placed, key=offsets.__getitem__):
+            if blocks[i].overlaps(blocks[j]) and offsets[j] < place + sizes[i]:
+                place = max(place, offsets[j] + sizes[j])
+        offsets[i] = place
+        placed.append(i)
+    return offsets, max((offsets[i] + sizes[i] for i in placed), default=0)

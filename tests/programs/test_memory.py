@@ -1,0 +1,29 @@
+"""The workspace of every network that ships is close to what is live at once in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stepwell.compilation import Compilation
+from stepwell.ir.loop.core import THREADS
+from stepwell.ir.size import symbols
+from stepwell.lowering.plan_memory import memory_report
+from stepwell.source import read_source
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "benchmarks" / "peers").glob("*.well"))
+SOURCES = [path for path in SOURCES if path.stem != "torch_layers"]
+SOURCES += [ROOT / "examples" / f"{name}.well" for name in ("resnet18", "mobilenetv2")]
+SOURCES += [ROOT / "examples" / "digits" / f"{name}.well" for name in ("digits", "mlp")]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_the_workspace_is_close_to_the_bound(path: Path) -> None:
+    report = memory_report(Compilation(read_source(path)).program)
+    names = symbols(report.planned) | symbols(report.naive) | symbols(report.peak)
+    for n in (1, 2, 32):
+        planned, naive, peak = report.at({**dict.fromkeys(names, n), THREADS: 2})
+        assert peak <= planned <= naive
+        assert planned <= 1.1 * peak
