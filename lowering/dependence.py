@@ -32,7 +32,17 @@ from stepwell.ir.loop.analysis import (
     writes,
 )
 from stepwell.ir.loop.core import Alloc, Block, For, If, Kernel, Let, Store, statements
-from stepwell.ir.scalar import Expr, Horizontal, Load, Var, as_dim, coefficient, substitute, walk
+from stepwell.ir.scalar import (
+    Binary,
+    Expr,
+    Horizontal,
+    Load,
+    Var,
+    as_dim,
+    coefficient,
+    substitute,
+    walk,
+)
 from stepwell.ir.size import (
     Dim,
     Size,
@@ -55,6 +65,7 @@ class Access:
     indices: tuple[Expr, ...]
     loops: tuple[For, ...]  # those around it, inside the loop in question
     fixed: bool  # whether where and when it takes place is the same in every iteration
+    limits: tuple[tuple[Dim, Dim], ...] = ()  # (x, y): it takes place where x < y only
 
 
 def independent(kernel: Kernel, loop: For) -> frozenset[str] | None:
@@ -87,6 +98,7 @@ class _Walk:
     index: str
     loops: tuple[For, ...] = ()
     lets: Mapping[str, Expr] | None = None  # those that are integer arithmetic
+    limits: tuple[tuple[Dim, Dim], ...] = ()
     varying: frozenset[str] = frozenset()  # names whose values depend on the iteration, or on data
     fixed: bool = True
 
@@ -105,7 +117,8 @@ class _Walk:
                     yield from inside.block(body)
                 case If(condition=condition, then=then, otherwise=otherwise):
                     inside = replace(at, fixed=at.fixed and at.steady(condition))
-                    yield from inside.block(then)
+                    limits = (*at.limits, *at.limits_of(condition))
+                    yield from replace(inside, limits=limits).block(then)
                     yield from inside.block(otherwise)
                 case Let(name=name, value=value):
                     at = at.let(name, value)
@@ -119,6 +132,17 @@ class _Walk:
             at = replace(at, lets={**(at.lets or {}), name: value})
         return at
 
+    def limits_of(self, condition: Expr) -> Iterator[tuple[Dim, Dim]]:
+        """The x < y that hold where the condition does."""
+        match condition:
+            case Binary(op="and", x=x, y=y):
+                yield from self.limits_of(x)
+                yield from self.limits_of(y)
+            case Binary(op="lt", x=x, y=y) if x.dtype == I64:
+                left, right = as_dim(self.plain(x)), as_dim(self.plain(y))
+                if left is not None and right is not None:
+                    yield left, right
+
     def loads(self, expr: Expr) -> Iterator[Access]:
         for part in walk(expr):
             if isinstance(part, Load):
@@ -129,7 +153,7 @@ class _Walk:
 
     def access(self, buffer: str, indices: Sequence[Expr], fixed: bool) -> Access:
         fixed = fixed and all(map(self.steady, indices))
-        return Access(buffer, tuple(map(self.plain, indices)), self.loops, fixed)
+        return Access(buffer, tuple(map(self.plain, indices)), self.loops, fixed, self.limits)
 
     def plain(self, expr: Expr) -> Expr:
         return substitute(expr, dict(self.lets)) if self.lets else expr
@@ -171,7 +195,7 @@ def _apart(kernel: Kernel, loop: For, uses: Sequence[Access]) -> bool:
     def slices(access: Access) -> Iterator[tuple[object, Slice]]:
         ranges = ranges_of(access.loops)
         for axis, dim in subscripts(kernel, access):
-            found = slice_of(dim, loop.index, ranges)
+            found = slice_of(dim, loop.index, ranges, access.limits)
             if found is not None:
                 yield axis, found
 
@@ -211,13 +235,18 @@ def share_an_axis(accesses: Iterable[Iterable[tuple[object, Slice]]]) -> bool:
     return bool(common)
 
 
-def slice_of(dim: Dim, index: str, ranges: Ranges) -> Slice | None:
+def slice_of(
+    dim: Dim, index: str, ranges: Ranges, limits: Sequence[tuple[Dim, Dim]] = ()
+) -> Slice | None:
     """c, and the bounds of r, where dim = c*index + r and r takes at most c values in a row."""
     factor = coefficient(dim, index)
     if factor is None or not provably_le(1, factor):
         return None
     rest = dim - factor * symbol(index)
     low, high = lower_bound(rest, ranges), upper_bound(rest, ranges)
+    for left, right in limits:
+        if left == rest and high is not None and not symbols(right) & ranges.keys():
+            high = minimum(high, right - 1)
     if low is None or high is None or index in symbols(low) | symbols(high):
         return None
     found = Slice(factor, low, high)

@@ -20,6 +20,15 @@ CASES: dict[str, tuple[str, str, frozenset[str] | None]] = {
         "for j in 0..i + 1 { for k in 0..5 - i { y[5*i + k - j] = 1.0 } }", None,
     ),
     "a window": ("y: f32[65] inout", "for j in 0..4 { y[4*i + j + 1] = y[4*i] }", None),
+    "a masked tail": (
+        "y: f32[99] out", "for j in 0..8 { if j < 5 { y[5*i + j] = 1.0 } }", frozenset(),
+    ),
+    "a mask too wide": (
+        "y: f32[99] out", "for j in 0..8 { if j < 6 { y[5*i + j] = 1.0 } }", None,
+    ),
+    "the other side of a mask": (
+        "y: f32[99] out", "for j in 0..8 { if j < 5 { } else { y[5*i + j] = 1.0 } }", None,
+    ),
     "overlap": ("y: f32[64] out", "for j in 0..5 { y[4*i + j] = 1.0 }", None),
     "one element": ("y: f32[64] inout", "y[0] = y[0] + 1.0", None),
     "a neighbour is read": ("y: f32[64] inout", "y[i] = y[i + 1]", None),
