@@ -90,6 +90,7 @@ class _Partition:
         self.graph = graph
         self.kinds = Kinds(graph)
         self.attentions = attentions(graph, self.kinds)
+        self.images = {op.result for op in graph.ops if op.name == "conv"}
         self.index = {op: i for i, op in enumerate(graph.ops)}
         self.groups: list[Group] = []
         self.loose: list[Op] = []  # array constants, and what has no formula
@@ -211,6 +212,9 @@ class _Partition:
         anchor = self.kinds.anchor(value)
         if anchor is not None and self.kinds[op] != "view" and group.family != "pointwise":
             return f"it ends what follows %{anchor.name}"
+        turned = anchor in self.images and anchor.type.shape != value.type.shape
+        if turned and any(_is_turned(read, group) for read in reads):
+            return "it is an image that is turned at once, in whole vectors"
         for read in reads:
             if op.name == "transpose" and read.stage.family in ANCHORS and _turns_rows(op, read):
                 return "a window reads each element many times, and its rows the wrong way"
@@ -333,6 +337,12 @@ class _Partition:
             Decision(value.name, names[last[g.number]], last[g.number].name, fused, reason)
             for value, g, fused, reason in reversed(self.notes)
         ]
+
+
+def _is_turned(read: Read, group: Group) -> bool:
+    """Whether the results are not written along the axis that the numbers read lie on."""
+    last, rows = read.subscripts[-1], Var(group.root.axes[-1][0])
+    return read.stage is group.root and last != rows and rows in read.subscripts
 
 
 def _turns_rows(transpose: Op, read: Read) -> bool:
