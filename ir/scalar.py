@@ -21,6 +21,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from operator import is_
 
 from stepwell.ir.dtypes import BOOL, I64, DType
 from stepwell.ir.size import Atom, Dim, Size, apply, symbol, symbols
@@ -98,6 +100,25 @@ class Binary:
     @property
     def dtype(self) -> DType:
         return BOOL if self.op in COMPARISONS else self.x.dtype
+
+    @cached_property
+    def dim(self) -> Dim | None:
+        """See `as_dim`: schedules ask again and again."""
+        if self.dtype != I64:
+            return None
+        left = as_dim(self.x)
+        right = None if left is None else as_dim(self.y)
+        return None if left is None or right is None else _computed(self.op, left, right)
+
+    @cached_property
+    def variables(self) -> frozenset[str]:
+        """See the function of this name."""
+        return _variables(self)
+
+    @cached_property
+    def divisors(self) -> frozenset[str]:
+        """Names that what it divides by depends on: see `divides_by`."""
+        return _divisors(self)
 
 
 @dataclass(frozen=True)
@@ -186,44 +207,53 @@ COMBINE = {"sum": "add", "prod": "mul", "max": "max", "min": "min", "any": "or",
 def children(expr: Expr) -> tuple[Expr, ...]:
     """The direct sub-expressions, guards included."""
     match expr:
-        case Load(indices=indices, guard=guard):
-            return indices if guard is None else (*indices, guard)
-        case Unary(x=x) | Cast(x=x):
-            return (x,)
-        case Binary(x=x, y=y):
-            return (x, y)
-        case Select(condition=c, x=x, y=y):
-            return (c, x, y)
-        case Reduce(body=body, guard=guard):
-            return (body,) if guard is None else (body, guard)
-        case Horizontal(indices=indices):
-            return indices
-        case _:
+        case Const() | Var():
             return ()
+        case Binary():
+            return (expr.x, expr.y)
+        case Load():
+            return expr.indices if expr.guard is None else (*expr.indices, expr.guard)
+        case Unary() | Cast():
+            return (expr.x,)
+        case Select():
+            return (expr.condition, expr.x, expr.y)
+        case Reduce():
+            return (expr.body,) if expr.guard is None else (expr.body, expr.guard)
+        case Horizontal():
+            return expr.indices
+    return ()
 
 
 def walk(expr: Expr) -> Iterator[Expr]:
     """The expression and everything in it, outside first."""
-    yield expr
-    for child in children(expr):
-        yield from walk(child)
+    waiting = [expr]
+    while waiting:
+        expr = waiting.pop()
+        yield expr
+        inside = children(expr)
+        if inside:
+            waiting.extend(reversed(inside))
 
 
 def map_children(expr: Expr, f: Callable[[Expr], Expr]) -> Expr:
     """The expression with `f` applied to its direct sub-expressions; itself where none changed."""
     old = children(expr)
-    new = tuple(f(child) for child in old)
-    if all(a is b for a, b in zip(old, new, strict=True)):
+    if not old:
+        return expr
+    new = tuple([f(child) for child in old])
+    if all(map(is_, old, new)):
         return expr
     match expr:
-        case Load(indices=indices):
-            count = len(indices)
-            guard = new[count] if len(new) > count else None
-            return replace(expr, indices=new[:count], guard=guard)
-        case Unary() | Cast():
-            return replace(expr, x=new[0])
         case Binary():
-            return replace(expr, x=new[0], y=new[1])
+            return Binary(expr.op, *new)
+        case Load():
+            count = len(expr.indices)
+            guard = new[count] if len(new) > count else None
+            return Load(expr.buffer, new[:count], expr.dtype, guard)
+        case Unary():
+            return Unary(expr.op, *new)
+        case Cast():
+            return Cast(new[0], expr.dtype)
         case Select():
             return Select(*new)
         case Reduce():
@@ -249,10 +279,16 @@ def loads(expr: Expr) -> list[Load]:
 
 def variables(expr: Expr) -> frozenset[str]:
     """Names of every `Var` used, axes of inner reductions and symbols of their extents included."""
-    names = {e.name for e in walk(expr) if isinstance(e, Var)}
+    return expr.variables if isinstance(expr, Binary) else _variables(expr)
+
+
+def _variables(expr: Expr) -> frozenset[str]:
+    names: set[str] = set()
     for e in walk(expr):
-        if isinstance(e, Reduce):
-            names |= {name for axis in e.axes for name in symbols(axis.extent)}
+        if isinstance(e, Var):
+            names.add(e.name)
+        elif isinstance(e, Reduce):
+            names.update(name for axis in e.axes for name in symbols(axis.extent))
     return frozenset(names)
 
 
@@ -271,8 +307,11 @@ def operations(expr: Expr) -> int:
 
 def from_dim(dim: Dim) -> Expr:
     """A dim as an i64 expression."""
-    if isinstance(dim, int):
-        return index(dim)
+    return index(dim) if isinstance(dim, int) else _from_size(dim)
+
+
+@lru_cache(4096)
+def _from_size(dim: Size) -> Expr:
     total: Expr | None = None
     for monomial, coefficient in sorted(dim.terms, key=lambda term: term[1] < 0):
         factors = [_from_atom(atom) for atom in monomial]
@@ -306,21 +345,23 @@ def as_dim(expr: Expr) -> Dim | None:
             return int(value)
         case Var(name=name, dtype=dtype) if dtype == I64:
             return symbol(name)
-        case Binary(op=op, x=x, y=y) if expr.dtype == I64:
-            left, right = as_dim(x), as_dim(y)
-            if left is None or right is None:
-                return None
-            match op:
-                case "add":
-                    return left + right
-                case "sub":
-                    return left - right
-                case "mul":
-                    return left * right
-                case "floordiv" | "mod":
-                    return None if right == 0 else apply(op, left, right)
-                case "max" | "min":
-                    return apply(op, left, right)
+        case Binary():
+            return expr.dim
+    return None
+
+
+def _computed(op: str, left: Dim, right: Dim) -> Dim | None:
+    match op:
+        case "add":
+            return left + right
+        case "sub":
+            return left - right
+        case "mul":
+            return left * right
+        case "floordiv" | "mod":
+            return None if right == 0 else apply(op, left, right)
+        case "max" | "min":
+            return apply(op, left, right)
     return None
 
 
@@ -329,12 +370,13 @@ def divides_by(expr: Expr, names: Collection[str]) -> bool:
 
     For an index that can be 0, `i // i` is 0 or 1: dims, where it is 1, are no help then.
     """
-    return any(
-        isinstance(e, Binary)
-        and e.op in ("floordiv", "mod")
-        and not variables(e.y).isdisjoint(names)
-        for e in walk(expr)
-    )
+    found = expr.divisors if isinstance(expr, Binary) else _divisors(expr)
+    return not found.isdisjoint(names)
+
+
+def _divisors(expr: Expr) -> frozenset[str]:
+    quotients = (e for e in walk(expr) if isinstance(e, Binary) and e.op in ("floordiv", "mod"))
+    return frozenset[str]().union(*(variables(e.y) for e in quotients))
 
 
 def simplify_index(expr: Expr) -> Expr:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Union
 
 Dim = Union[int, "Size"]
@@ -42,6 +42,13 @@ class Atom:
         return f"{_factor(self.left)} {op} {_factor(self.right)}"
 
     @cached_property
+    def _hash(self) -> int:
+        return hash((self.function, self.name, self.left, self.right))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
     def key(self) -> tuple[int, str]:
         return (0 if self.function == "symbol" else 1, str(self))
 
@@ -58,6 +65,11 @@ class Size:
     @cached_property
     def _hash(self) -> int:
         return hash(self.terms)
+
+    @cached_property
+    def is_polynomial(self) -> bool:
+        """Whether it is one in symbols alone."""
+        return all(atom.function == "symbol" for monomial, _ in self.terms for atom in monomial)
 
     def __hash__(self) -> int:
         return self._hash
@@ -77,6 +89,8 @@ class Size:
         return self * -1
 
     def __mul__(self, other: Dim) -> Dim:
+        if isinstance(other, int):
+            return Size(tuple((m, c * other) for m, c in self.terms)) if other else 0
         product: dict[Monomial, int] = {}
         for left, a in self.terms:
             for right, b in _terms(other):
@@ -100,6 +114,7 @@ class Size:
     __repr__ = __str__
 
 
+@lru_cache(4096)
 def symbol(name: str) -> Size:
     """The size called `name`."""
     return Size((((Atom("symbol", name),), 1),))
@@ -126,15 +141,19 @@ def _order(item: tuple[Monomial, int]) -> tuple[int, list[tuple[int, str]]]:
 
 
 def _normal(terms: Mapping[Monomial, int]) -> Dim:
-    kept = sorted(((m, c) for m, c in terms.items() if c), key=_order)
+    kept = [(m, c) for m, c in terms.items() if c]
     if not kept:
         return 0
+    if len(kept) > 1:
+        kept.sort(key=_order)
     if len(kept) == 1 and not kept[0][0]:
         return kept[0][1]
     return Size(tuple(kept))
 
 
 def _combine(left: Dim, right: Dim, sign: int) -> Dim:
+    if isinstance(right, int) and right == 0:
+        return left
     total = dict(_terms(left))
     for monomial, coefficient in _terms(right):
         total[monomial] = total.get(monomial, 0) + sign * coefficient

@@ -188,7 +188,7 @@ class _Sharing:
         if isinstance(enough, int) and enough < max(TEAMS):
             count = minimum(enough, count)
         dealt = make(Tasks(index, count, first))
-        for name in private:
+        for name in sorted(private):
             buffer = self.buffers[name]
             shape = (symbol(self.tasks), *buffer.shape)
             self.private[name] = replace(buffer, shape=shape)

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stepwell.ir.scalar import Const, Expr, Var, as_dim, coefficient, divides_by, from_dim, walk
+from stepwell.ir.scalar import (
+    Const,
+    Expr,
+    Var,
+    as_dim,
+    coefficient,
+    divides_by,
+    from_dim,
+    variables,
+)
 from stepwell.ir.size import (
     Dim,
     Size,
@@ -61,7 +70,7 @@ def within(dim: Dim, extent: Dim, ranges: Ranges) -> bool:
 
 def simplify_dim(dim: Dim, ranges: Ranges) -> Dim:
     """Quotients and remainders resolved where the ranges decide them."""
-    if isinstance(dim, int):
+    if isinstance(dim, int) or dim.is_polynomial:
         return dim
     result: Dim = 0
     for monomial, factor in dim.terms:
@@ -106,14 +115,13 @@ def simplify(expr: Expr, ranges: Ranges) -> Expr:
     if dim is None:
         return expr
     simpler = from_dim(simplify_dim(dim, ranges))
-    return expr if simpler == expr else simpler
+    return expr if simpler is expr or simpler == expr else simpler
 
 
 def index_dim(expr: Expr, ranges: Ranges) -> Dim | None:
     """`as_dim`, but None where the expression depends on data (a dim's names are at least 0), or
     divides by an index (which can be 0)."""
-    if divides_by(expr, ranges):
+    dim = as_dim(expr)
+    if dim is None or divides_by(expr, ranges):
         return None
-    if any(isinstance(e, Var) and ranges.get(e.name, 0) is None for e in walk(expr)):
-        return None
-    return as_dim(expr)
+    return None if any(ranges.get(name, 0) is None for name in variables(expr)) else dim

@@ -248,14 +248,16 @@ def aligned(size: Dim) -> Dim:
 
 def statements(block: Block) -> Iterator[Statement]:
     """Every statement in a block, outside first, in order."""
-    for statement in block:
+    waiting = list(reversed(block))
+    while waiting:
+        statement = waiting.pop()
         yield statement
         match statement:
             case For(body=body):
-                yield from statements(body)
+                waiting.extend(reversed(body))
             case If(then=then, otherwise=otherwise):
-                yield from statements(then)
-                yield from statements(otherwise)
+                waiting.extend(reversed(otherwise))
+                waiting.extend(reversed(then))
 
 
 def is_parallel(kernel: Kernel) -> bool:

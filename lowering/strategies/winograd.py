@@ -212,17 +212,20 @@ class _Nests:
         self.m = self._scratch("products", (points, tiles, shape.panel))
 
     def scheduled(self) -> Kernel:
-        weights = self._weights()
         block, panel, tile = self._index("block"), self._index("panel"), self._index("tile")
-        products = self._products(panel, tile)
-        panels = self._loop(panel, self.shape.panels, products, self._outputs(block, panel))
+        products = self._tiled(panel, self._products(panel, tile), tile)
+        panels = self._loop(panel, self.shape.panels, *products, self._outputs(block, panel))
         blocks = self.shape.down // self.shape.block
         nest = self._loop(block, blocks, self._inputs(block), panels)
+        return without_single_loops(self._whole(self._weights(), nest))
+
+    def _whole(self, *nests: For) -> Kernel:
+        """The kernel of these nests, the last of them in the loops over images."""
+        *first, nest = nests
         for name in reversed(self.found.images):
             nest = replace(find_loop(self.kernel.body, name), body=(nest,))
         local = tuple(Alloc(buffer, self.kernel.span) for buffer in (self.u, self.v, self.m))
-        kernel = replace(self.kernel, body=(*local, weights, nest))
-        return without_single_loops(self._tiled(simplify_kernel(kernel), tile))
+        return replace(self.kernel, body=(*local, *first, nest))
 
     def _scratch(self, hint: str, dims: tuple[int, ...]) -> Buffer:
         return Buffer(fresh_name(self.taken, hint), F32, dims, "scratch")
@@ -366,8 +369,9 @@ class _Nests:
         """The number of a tile in its block."""
         return from_dim(symbol(row) * self.shape.across + symbol(column))
 
-    def _tiled(self, kernel: Kernel, tile: str) -> Kernel:
-        """The products in register tiles."""
+    def _tiled(self, panel: str, products: For, tile: str) -> Block:
+        """The products in register tiles; made alone, for the straight lines beside are long."""
+        kernel = simplify_kernel(self._whole(self._loop(panel, self.shape.panels, products)))
         names = perfect_nest(kernel, tile)[:3]
         piece = dict(zip(("column", "vector", "lane"), names, strict=True))
         size = self.shape.columns
@@ -380,7 +384,8 @@ class _Nests:
             for role in ("column", "vector"):
                 kernel = jam(kernel, loops[role], "unrolled")
             kernel = jam(kernel, loops["lane"], "vector")
-        return kernel
+        self.taken |= taken_names(kernel)
+        return find_loop(kernel.body, panel).body
 
 
 def _inside(x: Load, pixels: tuple[str, ...], kernel: Kernel) -> Expr:
