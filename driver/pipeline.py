@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stepwell.ir.target import available_cores
 from stepwell.ir.text import format_string
 
 STAGES = (
@@ -58,11 +59,13 @@ def loop_passes(
     options += [f"database={format_string(database)}"] if database else []
     options += [] if winograd else ["winograd=false"]
     option = f"{{{', '.join(options)}}}" if options else ""
+    # How many cores another machine has is not known.
+    cores = f"{{cores={available_cores()}}}" if target == "native" else ""
     return (
         Step("share_kernels", "equal layers are scheduled and compiled once"),
         Step(f"schedule{option}", "each kernel's strategy: tile, pack, vectorise for the target"),
         Step("prepare", "after schedules, which say what they pack: constants are packed once"),
-        Step("parallelize", "after schedules, whose outer loops it shares among threads"),
+        Step(f"parallelize{cores}", "after schedules, whose outer loops it shares among threads"),
         Step("plan_memory", "after schedules, which decide how much scratch a call needs"),
     )
 

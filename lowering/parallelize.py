@@ -51,7 +51,7 @@ from stepwell.lowering.partition import Tasks, deal
 from stepwell.lowering.partition_blocks import deal_blocks, find_blocks
 from stepwell.lowering.transforms.navigate import rewrite
 
-TEAMS = (2, 3, 4, 8)  # numbers of threads for which ways are compared
+TEAMS = (2, 3, 4, 8)  # numbers of threads for which ways are compared, up to the cores
 WORTH = 0.9  # of the time in order: what sharing must not exceed
 UNKNOWN = 1024  # what a symbolic size counts as: how many tasks then pay is decided in each call
 
@@ -60,18 +60,21 @@ UNKNOWN = 1024  # what a symbolic size counts as: how many tasks then pay is dec
 class Parallelize:
     """`for i in 0..N { S }` → `for task in 0..tasks parallel { … }`, where it pays.
 
-    `grain` is how many cycles a task takes at least, `fork` how many a job costs beside.
+    `grain` is how many cycles a task takes at least, `fork` how many a job costs beside, and
+    `cores` how many threads there may be: of several ways the best for so many is taken.
     """
 
     grain: int = 10_000
     fork: int = 4_000
+    cores: int = TEAMS[-1]
     name: ClassVar[str] = "parallelize"
     kind: ClassVar[str] = "loop"
 
     def run(self, program: Program) -> Program:
         once = {call.kernel for call in program.preparations}
+        teams = tuple(team for team in TEAMS if team <= self.cores) or TEAMS[:1]
         shared = {
-            kernel.name: _Sharing(kernel, self.grain, self.fork).run()
+            kernel.name: _Sharing(kernel, self.grain, self.fork, teams).run()
             for kernel in program.kernels
             if kernel.name not in once
         }
@@ -91,7 +94,7 @@ def _with_tasks(call: Call, kernel: Kernel, count: Dim) -> Call:
 
 @dataclass(frozen=True)
 class _Way:
-    """One way to do a statement: cycles for each of TEAMS, and what makes it."""
+    """One way to do a statement: cycles for each of the teams, and what makes it."""
 
     cycles: tuple[float, ...]
     make: Callable[[], Block]
@@ -104,8 +107,8 @@ class _Way:
 class _Sharing:
     """One kernel's nests shared among tasks."""
 
-    def __init__(self, kernel: Kernel, grain: int, fork: int) -> None:
-        self.kernel, self.grain, self.fork = kernel, grain, fork
+    def __init__(self, kernel: Kernel, grain: int, fork: int, teams: Sequence[int]) -> None:
+        self.kernel, self.grain, self.fork, self.teams = kernel, grain, fork, teams
         self.buffers = kernel_buffers(kernel)
         self.taken = taken_names(kernel)
         self.tasks = fresh_name(self.taken, "tasks")
@@ -130,12 +133,12 @@ class _Sharing:
 
     def _block(self, block: Block) -> tuple[tuple[float, ...], Callable[[], Block]]:
         ways = [self._best(statement) for statement in block]
-        total = tuple(sum(way.cycles[i] for way in ways) for i in range(len(TEAMS)))
+        total = tuple(sum(way.cycles[i] for way in ways) for i in range(len(self.teams)))
         return total, lambda: tuple(s for way in ways for s in way.make())
 
     def _best(self, statement: Statement) -> _Way:
         alone = _estimate(self._start(cycles((statement,), self.buffers)))
-        in_order = _Way((float(alone),) * len(TEAMS), lambda: (statement,))
+        in_order = _Way((float(alone),) * len(self.teams), lambda: (statement,))
         if not isinstance(statement, For) or statement.kind != "serial" or alone < 2 * self.grain:
             return in_order
         found = [*self._dealt(statement, alone), *self._inside(statement)]
@@ -161,7 +164,7 @@ class _Sharing:
         count = max(1, _estimate(self._start(trips)))
         enough = max(1, alone // self.grain)
         times = []
-        for team in TEAMS:
+        for team in self.teams:
             parts = min(team, enough, count)
             times.append(-(-count // parts) * alone / count + self.fork)
         return _Way(tuple(times), lambda: (self._shared(loop, trips, private, make),))
