@@ -7,17 +7,19 @@ In: a program, its memory planned. Out: facts that hold in every call of a kerne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from stepwell.codegen.kernel import ArgumentFacts
 from stepwell.ir.loop.core import ALIGNMENT, Kernel, Program, ProgramBuffer
 
 
-def argument_facts(program: Program) -> dict[str, tuple[ArgumentFacts, ...]]:
-    """For each kernel, what holds of each argument in every call."""
+def argument_facts(
+    program: Program, kernels: Iterable[Kernel]
+) -> dict[str, tuple[ArgumentFacts, ...]]:
+    """For each of these kernels, what holds of each argument in every call."""
     facts: dict[str, tuple[ArgumentFacts, ...]] = {}
     raw = frozenset(name for call in program.preparations for name in call.arguments)
-    for kernel in program.kernels:
+    for kernel in kernels:
         calls = [
             [program.buffer(name) for name in call.arguments]
             for call in (*program.preparations, *program.calls)

@@ -22,6 +22,7 @@ class DebugInfo:
     module: Any
     producer: str
     _units: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    _locations: dict[tuple[int, int, int], Any] = field(default_factory=dict)
     _started: bool = False
 
     def subprogram(self, name: str, span: Span | None) -> Any:
@@ -52,8 +53,11 @@ class DebugInfo:
         """A source location within a function."""
         if span is None or scope is None:
             return None
-        where = {"line": _line(span), "column": min(span.column, 65535), "scope": scope}
-        return self.module.add_debug_info("DILocation", where)
+        key = (_line(span), min(span.column, 65535), id(scope))
+        if key not in self._locations:
+            where = {"line": key[0], "column": key[1], "scope": scope}
+            self._locations[key] = self.module.add_debug_info("DILocation", where)
+        return self._locations[key]
 
     def _unit(self, name: str) -> tuple[Any, Any]:
         if name not in self._units:

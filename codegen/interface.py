@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from stepwell.ir.loop.core import ALIGNMENT, Check, Kernel, Program, statements
+from stepwell.ir.loop.core import ALIGNMENT, Kernel, Program
 from stepwell.ir.loop.printer import buffer_line, call_line, format_block, signature_line
 from stepwell.ir.size import evaluate
 
@@ -41,10 +41,7 @@ class Status:
 def statuses(program: Program) -> tuple[Status, ...]:
     """Every status: the fixed ones, the constraints in order, then the kernels' checks."""
     found = [Status(code, message) for code, message in _FIXED]
-    messages = [constraint.message for constraint in program.constraints]
-    for kernel in program.kernels:
-        messages += [s.message for s in statements(kernel.body) if isinstance(s, Check)]
-    for message in dict.fromkeys(messages):
+    for message in program.messages:
         found.append(Status(len(found), message))
     return tuple(found)
 

@@ -81,12 +81,12 @@ def _module_text(program: Program, target: Target, part: Part, embedding: Embedd
     module = ir.Module(name=program.name)
     module.triple = target.triple
     debug = DebugInfo(module, PRODUCER)
-    facts, codes = argument_facts(program), interface.codes(program)
+    called = part.entry and part.run
+    kernels = [k for k in program.kernels if called or k.name in part.kernels]
+    facts, codes = argument_facts(program, kernels), interface.codes(program)
     functions = {}
     bodies: list[str] = []
-    for kernel in program.kernels:
-        if kernel.name not in part.kernels and not (part.entry and part.run):
-            continue
+    for kernel in kernels:
         symbol = kernel_symbol(program, kernel.name)
         function = declare_kernel(module, kernel, symbol, facts[kernel.name])
         function.linkage = "" if kernel.name in part.kernels else "external"

@@ -47,6 +47,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -211,10 +212,19 @@ class Program:
 
     def buffer(self, name: str) -> ProgramBuffer:
         """The buffer called `name`. KeyError where there is none."""
-        for item in self.buffers:
-            if item.buffer.name == name:
-                return item
-        raise KeyError(name)
+        return self._named[name]
+
+    @cached_property
+    def _named(self) -> dict[str, ProgramBuffer]:
+        return {item.buffer.name: item for item in reversed(self.buffers)}
+
+    @cached_property
+    def messages(self) -> tuple[str, ...]:
+        """Of constraints in order, then of the kernels' checks; each once."""
+        checks = (s for kernel in self.kernels for s in statements(kernel.body))
+        found = [constraint.message for constraint in self.constraints]
+        found += [s.message for s in checks if isinstance(s, Check)]
+        return tuple(dict.fromkeys(found))
 
     def with_role(self, role: str) -> tuple[ProgramBuffer, ...]:
         return tuple(item for item in self.buffers if item.role == role)
