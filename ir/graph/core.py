@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,10 @@ class Op:
 
     def formulas(self) -> tuple[Formula, ...]:
         """The body, instantiated for this op; empty where the operator has none."""
+        return self._formulas
+
+    @cached_property
+    def _formulas(self) -> tuple[Formula, ...]:
         if isinstance(self.definition.body, NoBody):
             return ()
         types = [value.type for value in self.operands]
