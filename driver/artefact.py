@@ -21,7 +21,6 @@ from stepwell.child import in_child
 from stepwell.compilation import Compilation
 from stepwell.debug import KERNELS
 from stepwell.ir.collection import collection_paused
-from stepwell.ir.target import Target
 from stepwell.report import Kernels, kernel_reports
 from stepwell.version import compiler_digest
 
@@ -110,14 +109,7 @@ def cache_key(compilation: Compilation) -> str:
         compilation.source.digest,
         repr((options.model, options.fast_math, sorted(options.statics), options.profile)),
         repr(options.winograd),
-        _target_text(compilation.target),
+        repr(compilation.target),
         compilation.tuning_digest,
     ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def _target_text(target: Target) -> str:
-    """What code depends on; how many cores are usable just now is not in it."""
-    from dataclasses import replace
-
-    return repr(replace(target, cores=1))
