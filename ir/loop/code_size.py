@@ -24,7 +24,7 @@ def code_size(block: Block) -> int:
 def _statement(statement: object) -> int:
     match statement:
         case For(kind="unrolled", extent=int(extent), body=body):
-            return extent * code_size(body)
+            return extent * max(1, code_size(body))
         case For(body=body):
             return LOOP + code_size(body)
         case If(condition=condition, then=then, otherwise=otherwise):

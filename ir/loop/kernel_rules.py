@@ -24,6 +24,7 @@ from typing import NoReturn
 from stepwell.ir.diagnostics import VerifyError
 from stepwell.ir.dtypes import BOOL, I64, DType
 from stepwell.ir.loop.analysis import own_expressions
+from stepwell.ir.loop.code_size import code_size
 from stepwell.ir.loop.core import (
     Alloc,
     Block,
@@ -41,6 +42,7 @@ from stepwell.ir.loop.printer import signature_line, statement_line
 from stepwell.ir.scalar import Expr, Horizontal, Load, Var, as_dim, variables, walk
 from stepwell.ir.size import Dim, evaluate, symbols
 
+MOST_CODE = 1 << 16  # instructions of a loop, unrolled
 MOST_TRIED = 4096  # places of a register subscript
 
 
@@ -155,6 +157,12 @@ class _KernelVerifier:
                 self.constant_subscripts(part.buffer, part.indices, scope, at)
                 self.horizontal(part, scope, at)
 
+    def bounded(self, loop: For) -> None:
+        """What LLVM takes for a body grows faster than the body."""
+        size = code_size((loop,))
+        if size > MOST_CODE:
+            self.fail(f"unrolled, this is {size} instructions, more than {MOST_CODE}", loop)
+
     def boolean(self, condition: Expr, at: Statement) -> None:
         if condition.dtype != BOOL:
             self.fail(f"a condition is bool, this is {condition.dtype}", at)
@@ -171,6 +179,8 @@ class _KernelVerifier:
             self.fail(inner or f"a vector loop holds no {loop.kind} loop", loop)
         if loop.kind == "vector" and not _is_power_of_two(loop.extent):
             self.fail("the extent of a vector loop is a power of two", loop)
+        if loop.kind == "unrolled" and not scope.loop("unrolled"):
+            self.bounded(loop)
         private = scope.private
         if symbols(loop.extent) & private:
             private = private | {loop.index}

@@ -7,6 +7,7 @@ the passes and LLVM in a child process: nothing is raised but errors for people,
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -49,7 +50,8 @@ Seed = tuple[str, str, str]  # kind, what it is, text
 
 
 def _texts(path: str, model: str) -> list[Seed]:
-    compilation = Compilation(read_source(ROOT / path), Options(model))
+    source = replace(read_source(ROOT / path), file=path)  # the same text wherever the clone is
+    compilation = Compilation(source, Options(model))
     found: list[Seed] = []
     for stage in ("graph", "graph-opt"):
         found.append(("graph", f"{stage} of {model}", str(compilation.stage(stage))))

@@ -35,6 +35,7 @@ class Worker:
     def __init__(self, function: Callable[[object], object], limit_s: float) -> None:
         self.function, self.limit_s = function, limit_s
         self.child = 0
+        self.ends: tuple[int, ...] = ()  # of the pipes, on this side
 
     def __call__(self, request: object) -> object:
         if not self.child:
@@ -64,12 +65,14 @@ class Worker:
             os.kill(self.child, signal.SIGKILL)
             os.waitpid(self.child, 0)
             self.child = 0
-        for end in (self.to_child, self.from_child):
+        for end in self.ends:
             os.close(end)
+        self.ends = ()
 
     def _start(self) -> None:
         request_reader, self.to_child = os.pipe()
         self.from_child, answer_writer = os.pipe()
+        self.ends = (self.to_child, self.from_child)
         self.child = os.fork()
         if self.child == 0:
             os.close(self.to_child)  # so that the end of the parent is the end of the requests

@@ -63,6 +63,11 @@ def test_random_kernels_keep_the_rules(kernel: Kernel) -> None:
         ("for u in 0..N unrolled { }", "is a number", "for u in 0..N unrolled {"),
         ("for l in 0..6 vector { }", "is a power of two", "for l in 0..6 vector {"),
         (
+            "for u in 0..1000 unrolled { for v in 0..1000 unrolled { y[u, v] = 1.0 } }",
+            "unrolled, this is 1000000 instructions",
+            "for u in 0..1000 unrolled {",
+        ),
+        (
             "for l in 0..8 vector { for m in 0..8 vector { } }",
             "vector loops do not nest",
             "for m in 0..8 vector {",
