@@ -74,8 +74,8 @@ class Terms:
     factors: tuple[Expr, ...]
 
 
-def find_terms(kernel: Kernel) -> Terms | None:
-    """The sum of the kernel, where it is one perfect nest around one sum."""
+def reduction_nest(kernel: Kernel) -> tuple[list[str], list[str]] | None:
+    """Result loops and reduction loops, where the kernel is one perfect nest around one other."""
     nests = [s for s in kernel.body if isinstance(s, For)]
     if len(nests) != 1:
         return None
@@ -84,7 +84,16 @@ def find_terms(kernel: Kernel) -> Terms | None:
     inner = [s for s in body if isinstance(s, For)]
     if len(inner) != 1 or any(isinstance(s, (If, Check)) for s in body):
         return None
-    reduction = perfect_nest(kernel, inner[0].index)
+    return nest, perfect_nest(kernel, inner[0].index)
+
+
+def find_terms(kernel: Kernel) -> Terms | None:
+    """The sum of the kernel, where it is one perfect nest around one sum."""
+    nests = reduction_nest(kernel)
+    if nests is None:
+        return None
+    nest, reduction = nests
+    body = find_loop(kernel.body, nest[-1]).body
     term = term_of(find_loop(kernel.body, reduction[-1]).body)
     stores = [s for s in body if isinstance(s, Store) and s.indices]
     if term is None or not stores:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from math import ceil, prod
 
 from stepwell.ir.loop.analysis import loads_of, register_names, stores_of
-from stepwell.ir.loop.core import Block, Check, For, If, Kernel, LoopKind, statements
+from stepwell.ir.loop.core import Block, For, If, Kernel, LoopKind, statements
 from stepwell.ir.scalar import Binary, Var, as_dim, coefficient, variables, walk
 from stepwell.ir.size import symbol
 from stepwell.ir.target import Target
@@ -34,11 +34,11 @@ from stepwell.lowering.strategies.pieces import (
     reordered,
     split_piece,
 )
-from stepwell.lowering.strategies.products import without_outer_lets
+from stepwell.lowering.strategies.products import reduction_nest, without_outer_lets
 from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
 from stepwell.lowering.transforms.pack import pack
-from stepwell.lowering.transforms.reorder import perfect_nest, reorder
+from stepwell.lowering.transforms.reorder import reorder
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
 from stepwell.lowering.transforms.split import split
 from stepwell.lowering.transforms.vectorize_reduction import accumulators
@@ -71,15 +71,11 @@ def schedule_window(kernel: Kernel, target: Target) -> Kernel | None:
 
 def find_window(kernel: Kernel) -> Window | None:
     """The anatomy of the kernel, where it is one nest around one reduction over small windows."""
-    nests = [s for s in kernel.body if isinstance(s, For)]
-    if len(nests) != 1:
+    nests = reduction_nest(kernel)
+    if nests is None:
         return None
-    nest = perfect_nest(kernel, nests[0].index)
+    nest, taps = nests
     body = find_loop(kernel.body, nest[-1]).body
-    inner = [s for s in body if isinstance(s, For)]
-    if len(inner) != 1 or any(isinstance(s, (If, Check)) for s in body):
-        return None
-    taps = perfect_nest(kernel, inner[0].index)
     last = find_loop(kernel.body, taps[-1])
     if accumulators(last, register_names(kernel)) is None or not _is_small(kernel, taps):
         return None
