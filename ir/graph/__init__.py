@@ -19,7 +19,7 @@ from stepwell.ir.graph import (
 )
 from stepwell.ir.graph.builder import GraphBuilder
 from stepwell.ir.graph.core import Graph, Op, TypeRuleError, Value
-from stepwell.ir.graph.interpreter import interpret_graph
+from stepwell.ir.graph.interpreter import interpret_graph, interpret_step
 from stepwell.ir.graph.parser import parse_graph
 from stepwell.ir.graph.printer import print_graph
 from stepwell.ir.graph.registry import REGISTRY
@@ -41,6 +41,7 @@ __all__ = [
     "Value",
     "bind_sizes",
     "interpret_graph",
+    "interpret_step",
     "parse_graph",
     "print_graph",
     "verify_graph",

@@ -16,6 +16,7 @@ from stepwell.ir.graph.core import (
     Graph,
     Op,
     Parameter,
+    ParameterKind,
     Value,
 )
 from stepwell.ir.graph.registry import lookup
@@ -33,6 +34,7 @@ class GraphBuilder:
         self.parameters: list[Parameter] = []
         self.constraints: list[Constraint] = []
         self.ops: list[Op] = []
+        self.updates: dict[Value, Value] = {}
         self.span: Span | None = None
         self._names: set[str] = set()
         self._counts: dict[str, int] = {}
@@ -52,11 +54,16 @@ class GraphBuilder:
         return value
 
     def parameter(
-        self, path: str, type: TensorType, initializer: str, span: Span | None = None
-    ) -> Value:
+        self, path: str, type: TensorType, initializer: str, span: Span | None = None,
+        kind: ParameterKind = "param",
+    ) -> Value:  # fmt: skip
         value = Value(self.unique(path), type)
-        self.parameters.append(Parameter(value, initializer, span))
+        self.parameters.append(Parameter(value, initializer, span, kind))
         return value
+
+    def update(self, parameter: Value, new: Value) -> None:
+        """Give a parameter its value after the run; the last one given counts."""
+        self.updates[parameter] = new
 
     def op(
         self,
@@ -84,4 +91,5 @@ class GraphBuilder:
             tuple(self.ops),
             tuple(results),
             self.span,
+            tuple(self.updates.items()),
         )

@@ -8,7 +8,7 @@ from stepwell.ir import size
 from stepwell.ir.checking import Inputs, Kind, random_array, random_sizes
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.graph.core import Array, Graph
-from stepwell.ir.graph.interpreter import run_graph, static_type
+from stepwell.ir.graph.interpreter import run_step, static_type
 from stepwell.ir.graph.parser import parse_graph
 from stepwell.ir.graph.printer import print_graph
 from stepwell.ir.graph.sizes import bind_sizes
@@ -54,9 +54,10 @@ def _inner(expr: Expr, sizes: dict[str, int]) -> int:
 
 
 def interpret(graph: Graph, inputs: Inputs) -> dict[str, Array]:
-    """The graph's results."""
+    """The graph's results, and what it updates as `update path`."""
     sizes = bind_sizes(graph, {name: array.shape for name, array in inputs.items()})
-    return run_graph(graph, inputs, sizes, "native")
+    results, updates = run_step(graph, inputs, sizes, "native")
+    return results | {f"update {path}": array for path, array in updates.items()}
 
 
 GRAPHS = Kind("graph", (Graph,), print_graph, parse_graph, verify_graph, sample, interpret)

@@ -1,6 +1,6 @@
 """The graph IR's records: values, operators, ops and graphs.
 
-    graph ::= Graph(name, sizes, inputs, parameters, constraints, ops, results)
+    graph ::= Graph(name, sizes, inputs, parameters, constraints, ops, results, updates)
     op    ::= Op(definition, operands, attributes, results, regions, span)
 
 A graph is a list of ops in SSA form: each value is defined once, before its uses. Everything is
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -178,13 +178,18 @@ class Op:
         return hash((self.name, self.operands, self.results))
 
 
+ParameterKind = Literal["param", "state"]
+
+
 @dataclass(frozen=True)
 class Parameter:
-    """A trained tensor: the value, and how it is initialised without weights (`zeros`)."""
+    """A tensor that is held between runs: the value, and how it starts without weights (`zeros`).
+    A `param` is trained; a `state` (running statistics, an optimiser's moments) only carried on."""
 
     value: Value
     initializer: str
     span: Span | None = field(default=None, compare=False)
+    kind: ParameterKind = "param"
 
     @property
     def path(self) -> str:
@@ -205,7 +210,11 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Graph:
-    """A computation. Size symbols are in `sizes`, in order of first use in the signature."""
+    """A computation. Size symbols are in `sizes`, in order of first use in the signature.
+
+    Every op reads the parameters as they were; when a run ends, each parameter in `updates` takes
+    its new value.
+    """
 
     name: str
     sizes: tuple[str, ...]
@@ -215,6 +224,7 @@ class Graph:
     ops: tuple[Op, ...]
     results: tuple[tuple[str, Value], ...]  # (name of the output, value)
     span: Span | None = field(default=None, compare=False)
+    updates: tuple[tuple[Value, Value], ...] = ()  # (parameter's value, its new value)
 
     def producers(self) -> dict[Value, Op]:
         """Each computed value's op."""
@@ -227,6 +237,11 @@ class Graph:
             for value in op.operands:
                 found.setdefault(value, []).append(op)
         return found
+
+    def outcomes(self) -> Iterator[Value]:
+        """What a run is for: the values of its results, then the new values of parameters."""
+        yield from (value for _, value in self.results)
+        yield from (value for _, value in self.updates)
 
     def values(self) -> Iterator[Value]:
         """Inputs, parameters, then every op's results in order."""

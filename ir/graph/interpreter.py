@@ -38,11 +38,22 @@ def interpret_graph(
     Raises InputError where an array is missing or does not fit, IndexError where an index of a
     gather is out of range.
     """
+    return interpret_step(graph, inputs, parameters, precision)[0]
+
+
+def interpret_step(
+    graph: Graph,
+    inputs: Mapping[str, Array],
+    parameters: Mapping[str, Array] | None = None,
+    precision: Precision = "native",
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The graph's results by name, and the new values of updated parameters by path. Raises as
+    `interpret_graph` does; what is given stays as it is."""
     given = {**inputs, **(parameters or {})}
     declared = [*graph.inputs, *(parameter.value for parameter in graph.parameters)]
     arrays = {value.name: _checked(value, given) for value in declared}
     sizes = bind_sizes(graph, {name: array.shape for name, array in arrays.items()})
-    return run_graph(graph, arrays, sizes, precision)
+    return run_step(graph, arrays, sizes, precision)
 
 
 def _checked(value: Value, given: Mapping[str, Array]) -> Array:
@@ -61,7 +72,15 @@ def _checked(value: Value, given: Mapping[str, Array]) -> Array:
 def run_graph(
     graph: Graph, arrays: Mapping[str, Array], sizes: Mapping[str, int], precision: Precision
 ) -> dict[str, Array]:
-    """The results, given every input, parameter and size. Values are dropped once used up."""
+    """The results, given every input, parameter and size."""
+    return run_step(graph, arrays, sizes, precision)[0]
+
+
+def run_step(
+    graph: Graph, arrays: Mapping[str, Array], sizes: Mapping[str, int], precision: Precision
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Results by name, updates by path, given every input, parameter and size. Values are dropped
+    once used up."""
     wide = precision == "f64"
     values: dict[Value, Array] = {}
     for value in (*graph.inputs, *(parameter.value for parameter in graph.parameters)):
@@ -72,7 +91,8 @@ def run_graph(
         values.update(zip(op.results, run_op(op, values, sizes, precision), strict=True))
         for value in last.get(position, ()):
             del values[value]
-    return {name: values[value] for name, value in graph.results}
+    results = {name: values[value] for name, value in graph.results}
+    return results, {value.name: values[new] for value, new in graph.updates}
 
 
 def _last_uses(graph: Graph) -> dict[int, set[Value]]:
@@ -80,7 +100,7 @@ def _last_uses(graph: Graph) -> dict[int, set[Value]]:
     last: dict[Value, int] = {}
     for position, op in enumerate(graph.ops):
         last.update(dict.fromkeys((*op.operands, *op.results), position))
-    for _, value in graph.results:
+    for value in graph.outcomes():
         last.pop(value, None)
     found: dict[int, set[Value]] = {}
     for value, position in last.items():

@@ -30,6 +30,7 @@ from stepwell.ir.graph.core import (
     Op,
     OpDef,
     Parameter,
+    ParameterKind,
     Value,
 )
 from stepwell.ir.graph.registry import REGISTRY
@@ -82,9 +83,16 @@ class RequireNode:
 
 @dataclass(frozen=True)
 class ParameterNode:
+    kind: ParameterKind
     declaration: Declaration
     initializer: str
     span: SpanNode | None
+
+
+@dataclass(frozen=True)
+class UpdateNode:
+    value: ValueName
+    new: ValueName
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,7 @@ class GraphNode:
     sizes: tuple[Name, ...]
     inputs: tuple[Declaration, ...]
     span: SpanNode | None
-    items: tuple[RequireNode | ParameterNode | OpNode, ...]
+    items: tuple[RequireNode | ParameterNode | OpNode | UpdateNode, ...]
     outputs: tuple[tuple[Name, ValueName], ...]
     at: Place
 
@@ -138,9 +146,13 @@ class _GraphBuilder(ExpressionBuilder):
         return RequireNode(left, relation, right, unquote(message), span, place(meta))
 
     def parameter(self, meta: Meta, children: list[Any]) -> ParameterNode:
-        declaration, start, span = children
-        text = unquote(start) if start.type == "STRING" else name_of(start).text
-        return ParameterNode(declaration, text, span)
+        return self._held("param", children)
+
+    def state(self, meta: Meta, children: list[Any]) -> ParameterNode:
+        return self._held("state", children)
+
+    def update(self, meta: Meta, children: list[Any]) -> UpdateNode:
+        return UpdateNode(self._value(children[0]), self._value(children[1]))
 
     def op(self, meta: Meta, children: list[Any]) -> OpNode:
         results, operator, operands, attributes, types, span, *regions = children
@@ -168,6 +180,12 @@ class _GraphBuilder(ExpressionBuilder):
 
     def returns(self, meta: Meta, children: list[Any]) -> tuple[Any, ...]:
         return children[0] or ()
+
+    @staticmethod
+    def _held(kind: ParameterKind, children: list[Any]) -> ParameterNode:
+        declaration, start, span = children
+        text = unquote(start) if start.type == "STRING" else name_of(start).text
+        return ParameterNode(kind, declaration, text, span)
 
     @staticmethod
     def _value(token: Any) -> ValueName:
@@ -202,18 +220,22 @@ class _Reader(Resolver):
         constraints: list[Constraint] = []
         parameters: list[Parameter] = []
         ops: list[Op] = []
+        updates: list[tuple[Value, Value]] = []
         for item in node.items:
             match item:
                 case RequireNode():
                     constraints.append(self._constraint(item, scope))
                 case ParameterNode():
                     value = self._declare(item.declaration, scope, defined)
-                    parameters.append(Parameter(value, item.initializer, self.span(item.span)))
+                    at = self.span(item.span)
+                    parameters.append(Parameter(value, item.initializer, at, item.kind))
                 case OpNode():
                     ops.append(self._op(item, scope, defined))
+                case UpdateNode():
+                    updates.append((self._use(item.value, defined), self._use(item.new, defined)))
         results = tuple((name.text, self._use(value, defined)) for name, value in node.outputs)
         span = self.span(node.span)
-        fixed = (tuple(parameters), tuple(constraints), tuple(ops), results, span)
+        fixed = (tuple(parameters), tuple(constraints), tuple(ops), results, span, tuple(updates))
         return Graph(node.name, sizes, inputs, *fixed)
 
     def _declare(self, node: Declaration, scope: Scope, defined: dict[str, Value]) -> Value:

@@ -82,12 +82,14 @@ class _Printer:
             yield self.at(f"{inner}{_constraint(constraint)}", constraint.span)
         for parameter in graph.parameters:
             start = _initializer(parameter.initializer)
-            line = f"{inner}param {_declaration(parameter.value)} = {start}"
+            line = f"{inner}{parameter.kind} {_declaration(parameter.value)} = {start}"
             yield self.at(line, parameter.span)
         for op in graph.ops:
             yield self.at(f"{inner}{_op_line(op)}", op.span)
             for region in op.regions:
                 yield from self.graph(region, inner + "  ")
+        for value, new in graph.updates:
+            yield f"{inner}update {format_value(value)} = {format_value(new)}"
         results = [f"{format_name(name)} = {format_value(value)}" for name, value in graph.results]
         yield f"{inner}return {', '.join(results)}".rstrip()
         yield f"{indent}}}"

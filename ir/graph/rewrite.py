@@ -87,9 +87,11 @@ class Editor:
                 if old is not new:
                     self._replaced[old] = new
         results = tuple((name, self.now(value)) for name, value in self.graph.results)
-        if results == self.graph.results and _same(self.ops, self.graph.ops):
+        updates = tuple((value, self.now(new)) for value, new in self.graph.updates)
+        kept = results == self.graph.results and updates == self.graph.updates
+        if kept and _same(self.ops, self.graph.ops):
             return self.graph
-        return replace(self.graph, ops=tuple(self.ops), results=results)
+        return replace(self.graph, ops=tuple(self.ops), results=results, updates=updates)
 
     def now(self, value: Value) -> Value:
         """What stands for one of the old graph's values."""
@@ -102,8 +104,8 @@ def rewrite(graph: Graph, rule: Rule) -> Graph:
 
 
 def remove_dead(graph: Graph) -> Graph:
-    """The graph without the ops on which no result depends; itself where there are none."""
-    live = {value for _, value in graph.results}
+    """The graph without the ops on which no result or update depends; itself where all matter."""
+    live = set(graph.outcomes())
     kept: list[Op] = []
     for op in reversed(graph.ops):
         if any(value in live for value in op.results):

@@ -50,6 +50,7 @@ def _verify(graph: Graph) -> None:
         for region in op.regions:
             _verify(region)
     _verify_results(graph, defined)
+    _verify_updates(graph, defined)
 
 
 def _verify_results(graph: Graph, defined: Mapping[str, Value]) -> None:
@@ -60,6 +61,25 @@ def _verify_results(graph: Graph, defined: Mapping[str, Value]) -> None:
         if defined.get(value.name) != value:
             line = f"return {name} = {format_value(value)}"
             raise VerifyError(f"{format_value(value)} is not defined", line, graph.span)
+
+
+def _verify_updates(graph: Graph, defined: Mapping[str, Value]) -> None:
+    held = {parameter.value for parameter in graph.parameters}
+    updated: set[Value] = set()
+    for value, new in graph.updates:
+        message = None
+        if value not in held:
+            message = f"{format_value(value)} is not a parameter"
+        elif value in updated:
+            message = f"{format_value(value)} is updated twice"
+        elif defined.get(new.name) != new:
+            message = f"{format_value(new)} is not defined"
+        elif new.type != value.type:
+            message = f"{format_type(value.type)} is updated by {format_type(new.type)}"
+        if message:
+            line = f"update {format_value(value)} = {format_value(new)}"
+            raise VerifyError(message, line, graph.span)
+        updated.add(value)
 
 
 def _define(value: Value, defined: dict[str, Value]) -> str | None:
@@ -135,8 +155,8 @@ def _region(op: Op) -> str | None:
         return "the region's inputs differ from the operands"
     if [v.type for _, v in region.results] != [v.type for v in op.results]:
         return "the region's results differ from the kernel's"
-    if region.parameters or region.constraints:
-        return "a kernel's region has inputs only: no parameters, no constraints"
+    if region.parameters or region.constraints or region.updates:
+        return "a region has inputs only: no parameters, no constraints, no updates"
     return None
 
 
