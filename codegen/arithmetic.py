@@ -228,6 +228,9 @@ def is_zero(builder: Any, x: LLVMValue) -> LLVMValue:
 
 def _floor_division(builder: Any, op: str, dtype: DType, x: LLVMValue, y: LLVMValue) -> LLVMValue:
     """Integer floordiv or mod for any divisor: 0 gives 0, the lowest over -1 wraps."""
+    number = constant_number(y)
+    if isinstance(number, int) and number > 0 and number & (number - 1) == 0:
+        return _by_power_of_two(builder, op, dtype, x, number)
     zero, one = constant(x.type, 0), constant(x.type, 1)
     by_zero = is_zero(builder, y)
     if not dtype.signed:
@@ -247,6 +250,14 @@ def _floor_division(builder: Any, op: str, dtype: DType, x: LLVMValue, y: LLVMVa
     result = builder.select(down, builder.sub(quotient, one), quotient)
     result = builder.select(by_minus_one, builder.neg(x), result)
     return builder.select(by_zero, zero, result)
+
+
+def _by_power_of_two(builder: Any, op: str, dtype: DType, x: LLVMValue, number: int) -> LLVMValue:
+    """x divided by 2^n: flooring is what an arithmetic shift does, and a mask."""
+    if op == "mod":
+        return builder.and_(x, constant(x.type, number - 1))
+    shift = builder.ashr if dtype.signed else builder.lshr
+    return shift(x, constant(x.type, number.bit_length() - 1))
 
 
 def _integer_power(builder: Any, dtype: DType, x: LLVMValue, y: LLVMValue) -> LLVMValue:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from stepwell.codegen import arithmetic, conversions, division, memory
 from stepwell.codegen.comparison import compare
+from stepwell.codegen.philox import philox
 from stepwell.codegen.registers import combined
 from stepwell.codegen.state import (
     CodegenError,
@@ -44,6 +45,7 @@ from stepwell.ir.scalar import (
     Expr,
     Horizontal,
     Load,
+    Philox,
     Select,
     Unary,
     Var,
@@ -71,6 +73,8 @@ def evaluate(e: Emission, expr: Expr) -> Value:
             return _select(e, expr)
         case Cast():
             return _cast(e, expr)
+        case Philox(low=low, high=high, key=key, word=word):
+            return philox(e, llvm_value(e, low), llvm_value(e, high), llvm_value(e, key), word)
         case Horizontal():
             return _wrapped(_horizontal(e, expr), expr)
     raise CodegenError(f"{type(expr).__name__} is not of the loop IR")

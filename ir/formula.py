@@ -19,6 +19,7 @@ import numpy as np
 from stepwell.ir import numerics
 from stepwell.ir.dtypes import I64
 from stepwell.ir.numerics import Array
+from stepwell.ir.philox import philox
 from stepwell.ir.scalar import (
     Binary,
     Cast,
@@ -26,6 +27,7 @@ from stepwell.ir.scalar import (
     Expr,
     Formula,
     Load,
+    Philox,
     Reduce,
     Select,
     Unary,
@@ -125,6 +127,8 @@ class _Grid:
                 return np.where(self.value(condition), self.value(x), self.value(y))
             case Cast(x=x, dtype=dtype):
                 return numerics.cast(self.value(x), dtype)
+            case Philox(low=low, high=high, key=key, word=word):
+                return philox(self.value(low), self.value(high), self.value(key), word)
             case Reduce():
                 return self._reduce(expr)
         raise TypeError(f"a formula does not hold {type(expr).__name__}")

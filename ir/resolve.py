@@ -250,6 +250,8 @@ class Resolver:
             return scalar.Cast(arguments[0], BY_NAME[name])
         if name == "select":
             return self._select(node, arguments)
+        if name == "philox":
+            return self._philox(node, arguments)
         if arity == 2:
             return self._binary(name, arguments[0], arguments[1], node.at)
         return self._unary(name, arguments[0], node.at)
@@ -262,6 +264,16 @@ class Resolver:
         if x.dtype != y.dtype:
             self.fail(node.at, "SW0904", f"select's values differ: {x.dtype} and {y.dtype}")
         return scalar.Select(condition, x, y)
+
+    def _philox(self, node: Call, arguments: Sequence[Expr]) -> Expr:
+        low, high, key, word = arguments
+        for argument, place in zip((low, high, key), node.arguments, strict=False):
+            if argument.dtype != I64:
+                message = f"philox takes a counter and a key in i64, this is {argument.dtype}"
+                self.fail(place.at, "SW0904", message)
+        if not isinstance(word, Const) or word not in map(scalar.index, range(4)):
+            self.fail(node.arguments[3].at, "SW0904", "philox gives the word 0, 1, 2 or 3")
+        return scalar.Philox(low, high, key, int(word.value))
 
     def _horizontal(self, node: Call, scope: Scope) -> Expr:
         match node.arguments:
@@ -277,7 +289,7 @@ class Resolver:
 
 # Functions that are written as calls, and how many arguments they take.
 _ARITY = {op: 1 for op in (*scalar.UNARY, *BY_NAME) if op != "not"}
-_ARITY |= {"max": 2, "min": 2, "pow": 2, "select": 3}
+_ARITY |= {"max": 2, "min": 2, "pow": 2, "select": 3, "philox": 4}
 
 
 def _unary_takes(op: str, dtype: DType) -> bool:

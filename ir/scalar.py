@@ -4,6 +4,7 @@
               | Var(name, dtype)                      a loop index or size (i64), or a `let`
               | Load(buffer, indices, dtype, guard)   buffer[indices]; 0, unread, where not guard
               | Unary(op, x) | Binary(op, x, y) | Select(condition, x, y) | Cast(x, dtype)
+              | Philox(low, high, key, word)          32 random bits: see ir/philox.py
               | Reduce(kind, axes, body, guard)       formulas only
               | Horizontal(kind, buffer, dtype, indices)  loop IR only: lanes of a register array
     axis    ::= Axis(name, extent)
@@ -24,7 +25,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from operator import is_
 
-from stepwell.ir.dtypes import BOOL, I64, DType
+from stepwell.ir.dtypes import BOOL, I32, I64, DType
 from stepwell.ir.size import Atom, Dim, Size, apply, symbol, symbols
 
 ARITHMETIC = ("add", "sub", "mul", "div", "floordiv", "mod", "pow", "min", "max")
@@ -42,7 +43,7 @@ REDUCTIONS = ("sum", "prod", "max", "min", "argmax", "argmin", "any", "all")
 # Costs in simple vector operations, to weigh recomputation against memory.
 COST = {"exp": 12, "exp2": 12, "expm1": 16, "log": 16, "log2": 16, "log1p": 18, "sin": 20}
 COST |= {"cos": 20, "tanh": 20, "sigmoid": 16, "erf": 20, "pow": 40, "div": 4, "sqrt": 6}
-COST |= {"rsqrt": 6, "floordiv": 10, "mod": 10}
+COST |= {"rsqrt": 6, "floordiv": 10, "mod": 10, "philox": 60}
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,21 @@ class Cast:
 
 
 @dataclass(frozen=True)
+class Philox:
+    """A word (0 to 3) of what Philox 4x32-10 makes of the counter high * 2^64 + low and the key,
+    all i64."""
+
+    low: Expr
+    high: Expr
+    key: Expr
+    word: int
+
+    @property
+    def dtype(self) -> DType:
+        return I32
+
+
+@dataclass(frozen=True)
 class Axis:
     name: str
     extent: Dim
@@ -172,7 +188,7 @@ class Horizontal:
     indices: tuple[Expr, ...] = ()
 
 
-Expr = Const | Var | Load | Unary | Binary | Select | Cast | Reduce | Horizontal
+Expr = Const | Var | Load | Unary | Binary | Select | Cast | Philox | Reduce | Horizontal
 
 
 @dataclass(frozen=True)
@@ -217,6 +233,8 @@ def children(expr: Expr) -> tuple[Expr, ...]:
             return (expr.x,)
         case Select():
             return (expr.condition, expr.x, expr.y)
+        case Philox():
+            return (expr.low, expr.high, expr.key)
         case Reduce():
             return (expr.body,) if expr.guard is None else (expr.body, expr.guard)
         case Horizontal():
@@ -256,6 +274,8 @@ def map_children(expr: Expr, f: Callable[[Expr], Expr]) -> Expr:
             return Cast(new[0], expr.dtype)
         case Select():
             return Select(*new)
+        case Philox():
+            return Philox(new[0], new[1], new[2], expr.word)
         case Reduce():
             return replace(expr, body=new[0], guard=new[1] if len(new) > 1 else None)
         case Horizontal():
@@ -299,6 +319,8 @@ def operations(expr: Expr) -> int:
         own = COST.get(expr.op, 1)
     elif isinstance(expr, Select):
         own = 1
+    elif isinstance(expr, Philox):
+        own = COST["philox"]
     inside = (expr.x,) if isinstance(expr, Cast) else children(expr)
     if isinstance(expr, Load):
         inside = ()

@@ -30,10 +30,12 @@ from stepwell.ir.scalar import (
     Formula,
     Horizontal,
     Load,
+    Philox,
     Reduce,
     Select,
     Unary,
     Var,
+    index,
 )
 from stepwell.ir.size import Dim, Size, substitute, symbol, symbols
 from stepwell.ir.span import Span
@@ -136,6 +138,8 @@ def _expr(expr: Expr) -> tuple[str, int]:
             return _call("select", condition, x, y), ATOM
         case Cast(x=x, dtype=dtype):
             return _call(dtype.name, x), ATOM
+        case Philox(low=low, high=high, key=key, word=word):
+            return _call("philox", low, high, key, index(word)), ATOM
         case Reduce(kind=kind, axes=axes, body=body, guard=guard):
             where = "" if guard is None else f" where {format_expr(guard)}"
             return f"{kind}[{format_axes(axes)}{where}] {_operand(body, REDUCTION)}", REDUCTION

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from stepwell.ir.dtypes import I64
 from stepwell.ir.loop.analysis import own_expressions
 from stepwell.ir.loop.core import Block, Buffer, For, If, Statement, Store
-from stepwell.ir.scalar import COST, Binary, Cast, Expr, Load, Select, Unary, walk
+from stepwell.ir.scalar import COST, Binary, Cast, Expr, Load, Philox, Select, Unary, walk
 from stepwell.ir.size import Dim, floordiv, substitute
 
 _SHARES = 4  # of a cycle: the unit of the sums here
@@ -63,6 +63,8 @@ def _expression(expr: Expr, buffers: Mapping[str, Buffer], lanes: int) -> int:
                 total += COST.get(op, 1)
             case Cast() | Select():
                 total += 1
+            case Philox():
+                total += COST["philox"]
             case Load(buffer=name):
                 total += _access(buffers.get(name), lanes)
     return total

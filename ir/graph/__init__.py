@@ -13,6 +13,7 @@ from stepwell.ir.graph import (
     index,
     kernel,
     movement,
+    random,
     reduction,
     selection,
     window,
@@ -27,7 +28,7 @@ from stepwell.ir.graph.sizes import bind_sizes
 from stepwell.ir.graph.verify import verify_graph
 
 FAMILIES = (
-    *(constants, elementwise, movement, selection, reduction),
+    *(constants, elementwise, random, movement, selection, reduction),
     *(contraction, convolution, window, index, kernel),
 )
 

@@ -17,6 +17,7 @@ BEGIN, END = "<!-- operators: begin -->", "<!-- operators: end -->"
 _TITLES = {
     "constants": "Constants",
     "elementwise": "Element by element",
+    "random": "Random bits",
     "movement": "Moving elements",
     "selection": "Taking parts, joining them",
     "reduction": "Reductions",

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from stepwell.ir.dtypes import BF16, F64, DType
+from stepwell.ir.dtypes import BF16, F64, I32, DType
+from stepwell.ir.philox import words
 from stepwell.ir.scalar import COMBINE
 
 Number = Any  # int, bool, or a NumPy scalar
@@ -27,6 +28,9 @@ def wrap(dtype: DType) -> Function:
     mask = (1 << dtype.bits) - 1
     half = 1 << (dtype.bits - 1) if dtype.signed else 0
     return lambda value: ((int(value) + half) & mask) - half
+
+
+_WRAP_I32 = wrap(I32)
 
 
 def saturate(dtype: DType) -> Function:
@@ -71,6 +75,12 @@ def maximum(x: Number, y: Number) -> Number:
 def minimum(x: Number, y: Number) -> Number:
     """The smaller; NaN where either is NaN."""
     return x if x <= y or x != x else y
+
+
+def philox(low: int, high: int, key: int, word: int) -> int:
+    """One output word of Philox 4x32-10 as i32."""
+    bits: int = _WRAP_I32(words(int(low), int(high), int(key))[word])
+    return bits
 
 
 def select(condition: Number, x: Number, y: Number) -> Number:

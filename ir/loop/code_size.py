@@ -11,7 +11,7 @@ grows faster than the body.
 from __future__ import annotations
 
 from stepwell.ir.loop.core import Alloc, Block, Check, For, If, Let, Store
-from stepwell.ir.scalar import COST, Binary, Expr, Horizontal, Load, Select, Unary, walk
+from stepwell.ir.scalar import COST, Binary, Expr, Horizontal, Load, Philox, Select, Unary, walk
 
 LOOP = 4  # the counter, its comparison and its branch
 
@@ -48,4 +48,6 @@ def _instructions(expr: Expr) -> int:
             return COST.get(op, 1)
         case Load() | Select() | Horizontal():
             return 1
+        case Philox():
+            return COST["philox"]
     return 0

@@ -25,6 +25,7 @@ from stepwell.ir.scalar import (
     Expr,
     Horizontal,
     Load,
+    Philox,
     Reduce,
     Select,
     Unary,
@@ -63,6 +64,8 @@ def check_expression(
                 raise Fault(f"select chooses by bool, this is {condition.dtype}")
             if x.dtype != y.dtype:
                 raise Fault(f"select's values differ: {x.dtype} and {y.dtype}")
+        case Philox():
+            _philox(expr)
         case Horizontal():
             _horizontal(expr, buffers)
         case Reduce(kind=kind):
@@ -126,6 +129,14 @@ def _binary(expr: Binary) -> None:
     wrong |= op == "div" and not dtype.is_float
     if wrong:
         raise Fault(f"{shown} does not take {dtype}")
+
+
+def _philox(expr: Philox) -> None:
+    for part in children(expr):
+        if part.dtype != I64:
+            raise Fault(f"philox takes a counter and a key in i64, this is {part.dtype}")
+    if expr.word not in range(4):
+        raise Fault(f"philox gives the words 0 to 3, not {expr.word}")
 
 
 def _horizontal(expr: Horizontal, buffers: Mapping[str, Buffer]) -> None:

@@ -43,6 +43,7 @@ from stepwell.ir.scalar import (
     Expr,
     Horizontal,
     Load,
+    Philox,
     Reduce,
     Select,
     Unary,
@@ -374,6 +375,10 @@ class _Writer:
                 return f"{function}({', '.join(self.expr(e, site) for e in (c, x, y))})"
             case Cast(x=x, dtype=dtype):
                 return self.cast(x.dtype, dtype, self.expr(x, site))
+            case Philox():
+                function = self.function("philox", lambda: arithmetic.philox)
+                arguments = ", ".join(self.expr(e, site) for e in (expr.low, expr.high, expr.key))
+                return f"{function}({arguments}, {expr.word})"
             case Horizontal(kind=kind, dtype=dtype):
                 name = self.function(f"h{kind}_{dtype}", lambda: arithmetic.horizontal(kind, dtype))
                 return f"{name}({self.combined(expr, site)})"

@@ -62,6 +62,8 @@ def t(*shape: Dim, dtype: DType = F32) -> TensorType:
         ("add", [t(3, dtype=BOOL)] * 2, {}, "takes numbers, not bool", (0,)),
         ("div", [t(3, dtype=I32)] * 2, {}, "takes floats, not i32", (0,)),
         ("exp", [t(3, dtype=I64)], {}, "takes floats, not i64", (0,)),
+        ("philox", [t(3, dtype=I64)] * 2 + [t(3)], {"word": 0}, "takes i64, not f32", (2,)),
+        ("philox", [t(3, dtype=I64)] * 3, {"word": 4}, "`word` is 0, 1, 2 or 3, not 4", ()),
         ("select", [t(3), t(3), t(3)], {}, "takes a bool as its condition, not f32", (0,)),
         (
             "contract", [t(N, 784), t(512, 256)], {"spec": "ik,kj->ij"},

@@ -218,6 +218,15 @@ def test_predicates(dtype, target):
 
 
 @pytest.mark.parametrize("target", NAMES)
+def test_random_bits(target):
+    """Bit for bit the same on every machine, on vectors and on scalars."""
+    x, y = pairs("i64")
+    for word in range(4):
+        text = f"philox(x0, x1, x2, {word}) + philox(5, x1, 7, {word})"
+        compare(text, ["i64"] * 3, "i32", target, x, y, x[::-1].copy())
+
+
+@pytest.mark.parametrize("target", NAMES)
 @pytest.mark.parametrize("dtype", INTS)
 def test_integer_functions(dtype, target):
     for op in ("abs(x0)", "sign(x0)", "-x0", "not x0"):
