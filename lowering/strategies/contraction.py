@@ -21,9 +21,11 @@ High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008, for the idea.
 
 from __future__ import annotations
 
-from stepwell.ir.loop.analysis import kernel_buffers
-from stepwell.ir.loop.core import For, Kernel, LoopKind, statements
-from stepwell.ir.scalar import Expr, Load, loads, variables
+from dataclasses import replace
+
+from stepwell.ir.loop.analysis import kernel_buffers, map_statements
+from stepwell.ir.loop.core import For, Kernel, LoopKind, Statement, Store, statements
+from stepwell.ir.scalar import Binary, Expr, Load, loads, variables
 from stepwell.ir.size import Dim
 from stepwell.ir.target import Target
 from stepwell.lowering.strategies.products import (
@@ -91,7 +93,7 @@ def _tiled(kernel: Kernel, found: Product, tile: Tile, target: Target) -> Kernel
     kernel, parts = _without_tail(kernel, row, tile.rows)
     for part in parts:
         kernel = _rows(kernel, part, (*outside, blocks.outer), tile, target)
-    return without_single_loops(kernel)
+    return without_single_loops(_whole_a(kernel))
 
 
 def _without_tail(kernel: Kernel, row: str, height: int) -> tuple[Kernel, list[str]]:
@@ -143,6 +145,20 @@ def _reads_a(kernel: Kernel, loops: tuple[str, str], height: int, target: Target
     ]
     ways = target.l1 // target.page
     return max(map(lines.count, lines)) <= ways + ways // 4
+
+
+def _whole_a(kernel: Kernel) -> Kernel:
+    """A read where it is needs no guard: all rows of a tile are there, and whether a column is
+    one of the spare ones is no matter of A's. So it stays one scalar for all lanes."""
+
+    def whole(statement: Statement) -> Statement:
+        match statement:
+            case Store(value=Binary(x=Load(), y=Binary(op="mul", x=Load() as a) as term) as total):
+                term = replace(term, x=replace(a, guard=None))
+                return replace(statement, value=replace(total, y=term))
+        return statement
+
+    return replace(kernel, body=map_statements(kernel.body, whole))
 
 
 def _pack_a(kernel: Kernel, row: tuple[str, str], deep: str, outside: tuple[str, ...]) -> Kernel:

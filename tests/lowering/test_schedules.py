@@ -14,7 +14,7 @@ from stepwell.codegen.jit import NativeProgram
 from stepwell.ir.dtypes import BF16, BOOL, F16, F32, F64, I8, I32, I64
 from stepwell.ir.graph import Graph, GraphBuilder
 from stepwell.ir.loop import interpret_program, verify_program
-from stepwell.ir.loop.analysis import kernel_buffers
+from stepwell.ir.loop.analysis import kernel_buffers, loads_of
 from stepwell.ir.loop.core import For, Program, Store, statements
 from stepwell.ir.parse import parse_formula
 from stepwell.ir.resolve import Scope
@@ -186,6 +186,9 @@ def test_a_product_of_known_rows_reads_them_in_place() -> None:
     buffers = kernel_buffers(kernel).values()
     assert [b.name for b in buffers if b.space == "scratch"] == ["b_panels"]
     assert [b.shape for b in buffers if b.space == "register"] == [(2, 6, 8), (2, 4, 8)]
+    # Spare columns are no matter of A's: each of its elements is one load for all lanes.
+    a = kernel.parameters[0].buffer.name
+    assert {load.guard for load in loads_of(kernel.body) if load.buffer == a} == {None}
 
 
 def test_panels_are_written_in_order() -> None:
