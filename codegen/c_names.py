@@ -55,7 +55,7 @@ class ArgumentNames:
 
 def argument_names(program: Program) -> ArgumentNames:
     """The identifiers; a size and an array may have the same name in the program."""
-    taken = {"weights", "workspace", "status", "argument", "pool", "threads"}
+    taken = {"weights", "state", "workspace", "status", "argument", "pool", "threads"}
     arrays = [*program.with_role("input"), *program.with_role("output")]
     return ArgumentNames(
         {size: _free(size, taken) for size in program.sizes},

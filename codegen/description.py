@@ -1,8 +1,8 @@
 """What an object says of itself, as JSON: the text that NAME_description returns.
 
 In: a `Program`, a target. Out: JSON with the inputs, outputs, sizes, constraints, parameters and
-prepared buffers with their offsets in the weights, the workspace's formula, statuses, target and
-compiler version.
+prepared buffers with their offsets in the weights, the states with theirs, the workspace's formula,
+statuses, target and compiler version.
 
     {"name": "digits", "sizes": ["N"], "inputs": [{"name": "image", "dtype": "f32", "shape": …
 """
@@ -17,7 +17,7 @@ from stepwell.codegen import c_names, interface
 from stepwell.ir.loop.core import Program, ProgramBuffer, is_parallel
 from stepwell.ir.target import Target
 
-FORMAT = 2  # of the description and of the C interface
+FORMAT = 3  # of the description and of the C interface
 
 
 def compiler_version() -> str:
@@ -31,6 +31,7 @@ def compiler_version() -> str:
 def describe(program: Program, target: Target) -> dict[str, Any]:
     """The description as a dictionary. Dims are ints, or formulas as text."""
     offsets, total = interface.weight_layout(program)
+    states, state_size = interface.state_layout(program)
     return {
         "format": FORMAT,
         "name": program.name,
@@ -58,6 +59,15 @@ def describe(program: Program, target: Target) -> dict[str, Any]:
             for item in program.held
             if item.role == "prepared"
         ],
+        "states": [
+            {
+                **_buffer(item),
+                "kind": "param" if item.trained else "state",
+                "offset": states[item.buffer.name],
+                "initializer": item.initializer,
+            }
+            for item in program.with_role("state")
+        ],
         "constraints": [
             {
                 "left": _dim(constraint.left),
@@ -68,6 +78,7 @@ def describe(program: Program, target: Target) -> dict[str, Any]:
             for constraint in program.constraints
         ],
         "weights_size": total,
+        "state_size": state_size,
         "weights_fingerprint": interface.fingerprint(program),
         "prepare_workspace": _dim(program.preparation_workspace or 0),
         "workspace": _dim(program.workspace or 0),

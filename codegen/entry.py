@@ -2,13 +2,15 @@
 
 In: a `Program` and its kernels' functions. Out: functions and data in the module,
 
-    i32 @NAME_run(i64 %N, ptr %image, ptr %out, ptr %weights, ptr %workspace, ptr %pool)
+    i32 @NAME_run(i64 %N, ptr %image, ptr %out, ptr %weights, ptr %state, ptr %workspace,
+                  ptr %pool)
     i64 @NAME_workspace_size(i64 %N, ptr %pool)
     i64 @NAME_weights_size()        ptr @NAME_weights()
     i32 @NAME_prepare(ptr %parameters, ptr %weights, ptr %workspace)
     i64 @NAME_prepare_workspace_size()
     ptr @NAME_error_message(i32 %status)    ptr @NAME_description()
 
+The state is an argument only where the program has some, and NAME_state_size is there only then.
 NAME_run checks pointers, sizes and constraints, then calls the kernels in order. On request there
 is NAME_profile beside it: one more pointer, to which it writes the time before and after each call.
 The rest is about weights: see `prepare_entry.py`.
@@ -68,6 +70,9 @@ class EntryEmitter(EntryPoints):
         if self.profile:
             self._run("profile")
         self._workspace_size()
+        if self._is_stateful:
+            _, size = interface.state_layout(self.program)
+            self._returning("state_size", I64, constant(I64, size))
         pointer = ir.Constant(POINTER, None) if self.embedded is None else self.embedded
         self._returning("weights", POINTER, pointer)
         self._returning("description", POINTER, self._text("description", self.description))
@@ -88,20 +93,25 @@ class EntryEmitter(EntryPoints):
         assert self.program.workspace is not None, "memory is planned before code generation"
         return self.program.workspace
 
+    @property
+    def _is_stateful(self) -> bool:
+        return bool(self.program.with_role("state"))
+
     def _run(self, kind: str) -> None:
         inputs = self.program.with_role("input")
         outputs = self.program.with_role("output")
         sizes = len(self.program.sizes)
-        pointers = len(inputs) + len(outputs) + 3 + (kind == "profile")
+        pointers = len(inputs) + len(outputs) + 3 + self._is_stateful + (kind == "profile")
         function = self._function(kind, I32, [I64] * sizes + [POINTER] * pointers)
         e = self._emission(function, self.program.sizes)
         arguments = list(function.args[sizes:])
         times = arguments.pop() if kind == "profile" else None
-        *buffers, weights, workspace, pool = arguments
         names = [item.buffer.name for item in (*inputs, *outputs)]
-        given = [*names, "weights", "workspace", "pool"]
-        for name, argument in zip(given, arguments, strict=True):
+        own_names = ["weights", *(["state"] if self._is_stateful else []), "workspace", "pool"]
+        for name, argument in zip([*names, *own_names], arguments, strict=True):
             argument.name = name
+        buffers, arguments = arguments[: len(names)], arguments[len(names) :]
+        weights, *state, workspace, pool = arguments
         if any(map(is_parallel, self.program.kernels)):
             e.pool = self._resolve(e, pool)
         self._require(e, self._sizes_fine(e), constant(I32, interface.NEGATIVE_SIZE))
@@ -111,6 +121,7 @@ class EntryEmitter(EntryPoints):
             self._require(e, holds(e, constraint), constant(I32, code))
         weights = self._weights(e, weights)
         own = [(weights, interface.weight_layout(self.program)[1]), (workspace, self._workspace)]
+        own += [(block, interface.state_layout(self.program)[1]) for block in state]
         items = [item.buffer.bytes for item in (*inputs, *outputs)]
         given = self._needed(
             e, [*zip(buffers, items, strict=True), *own], lambda pointer: is_given(e, pointer)
@@ -123,6 +134,8 @@ class EntryEmitter(EntryPoints):
             ours = e.builder.icmp_signed("==", e.builder.load(weights, typ=I64), self._fingerprint)
             self._require(e, ours, constant(I32, interface.FOREIGN_WEIGHTS))
         places |= self._in_weights(e, weights) | self._in_workspace(e, workspace, "temporary")
+        for block in state:
+            places |= self._in_state(e, block)
         self._calls(e, self.program.calls, places, workspace, times)
         e.builder.ret(constant(I32, interface.OK))
 

@@ -123,6 +123,10 @@ class EntryPoints:
         offsets, _ = interface.weight_layout(self.program)
         return {name: _moved(e, weights, offset) for name, offset in offsets.items()}
 
+    def _in_state(self, e: Emission, state: LLVMValue) -> dict[str, LLVMValue]:
+        offsets, _ = interface.state_layout(self.program)
+        return {name: _moved(e, state, offset) for name, offset in offsets.items()}
+
     def _in_workspace(self, e: Emission, workspace: LLVMValue, role: str) -> dict[str, LLVMValue]:
         """The buffers of a role that have an offset."""
         return {

@@ -89,6 +89,7 @@ def _declarations(program: Program) -> str:
             "const void *const *parameters, void *weights, void *workspace);\n",
             "/* Bytes of workspace that the prepare function needs. */",
             f"int64_t {name}_prepare_workspace_size(void);\n",
+            *_state_size(program),
             "/* What a status means, in English. */",
             f"const char *{name}_error_message(int32_t status);\n",
             "/* This model's signature as JSON. */",
@@ -104,8 +105,10 @@ def _arguments(program: Program) -> str:
         parts.append(f"const {C_TYPES[item.buffer.dtype.name]} *{names.arrays[item.buffer.name]}")
     for item in program.with_role("output"):
         parts.append(f"{C_TYPES[item.buffer.dtype.name]} *{names.arrays[item.buffer.name]}")
-    parts += ["const void *weights", "void *workspace", "const stepwell_pool *pool"]
-    return ", ".join(parts)
+    parts.append("const void *weights")
+    if program.with_role("state"):
+        parts.append("void *state")
+    return ", ".join([*parts, "void *workspace", "const stepwell_pool *pool"])
 
 
 def _size_arguments(program: Program) -> str:
@@ -123,6 +126,7 @@ def _run_comment(program: Program) -> str:
         lines.append(_array_line(names.arrays[item.buffer.name], "output", item))
     lines += [
         f"weights    the weights, aligned to {ALIGNMENT} bytes; NULL for those in this object",
+        *_state_lines(program),
         f"workspace  memory of the workspace's size, aligned to {ALIGNMENT} bytes",
         "pool       what runs the parallel loops, the same as for the size; may be NULL",
     ]
@@ -153,6 +157,33 @@ def _weights_comment(program: Program) -> str:
     for item in program.held:
         lines.append(f"{offsets[item.buffer.name]:>12}  {_typed(item)}")
     return _comment(lines)
+
+
+def _state_lines(program: Program) -> list[str]:
+    if not program.with_role("state"):
+        return []
+    return [f"state      the state, aligned to {ALIGNMENT} bytes: read and written in place"]
+
+
+def _state_size(program: Program) -> list[str]:
+    """The function that gives the state's size, with what lies in it; nothing without state."""
+    items = program.with_role("state")
+    if not items:
+        return []
+    offsets, _ = interface.state_layout(program)
+    symbol = c_names.symbol(program.name)
+    lines = [
+        "Bytes of the state, which is the caller's: dense row-major arrays at these offsets.",
+        f"`{symbol}.state` holds it as it is before the first run.",
+        "",
+        "      offset  holds",
+        *(f"{offsets[item.buffer.name]:>12}  {_typed(item)}{_kind(item)}" for item in items),
+    ]
+    return [_comment(lines), f"int64_t {symbol}_state_size(void);\n"]
+
+
+def _kind(item: ProgramBuffer) -> str:
+    return " (trained)" if item.trained else ""
 
 
 def _prepare_comment(program: Program) -> str:

@@ -3,19 +3,22 @@
 In: a `Program`. Out: records that the entry, the header, the description and the JIT agree on.
 
     weight_layout(program)   →   ({"fc.weight.panels": 64, "fc.bias": 31424}, 31488)
+    state_layout(program)    →   ({"fc.weight": 0, "fc.bias": 31360}, 31424)
     statuses(program)        →   (Status(0, "ok"), Status(1, "a pointer is null"), …)
 
-NAME_run takes the sizes, the inputs, the outputs, the weights, then the workspace. The weights are
-what NAME_prepare makes of the parameters: a fingerprint, then the parameters and the prepared
-buffers that a run reads.
+NAME_run takes the sizes, the inputs, the outputs, the weights, the state where the program has any,
+the workspace, then the pool. The weights are what NAME_prepare makes of the parameters: a
+fingerprint, then the parameters and the prepared buffers that a run reads. The state is what a run
+reads and writes in place.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stepwell.ir.loop.core import ALIGNMENT, Kernel, Program
+from stepwell.ir.loop.core import ALIGNMENT, Kernel, Program, ProgramBuffer
 from stepwell.ir.loop.printer import buffer_line, call_line, format_block, signature_line
 from stepwell.ir.size import evaluate
 
@@ -25,7 +28,7 @@ _FIXED = (
     (NULL_POINTER, "a pointer is null"),
     (NEGATIVE_SIZE, "a size is negative, or makes a shape negative"),
     (SIZE_OVERFLOW, "the sizes are too large: a buffer would have more than 2^62 bytes"),
-    (MISALIGNED, f"the workspace or the weights are not aligned to {ALIGNMENT} bytes"),
+    (MISALIGNED, f"the workspace, weights or state are not aligned to {ALIGNMENT} bytes"),
     (FOREIGN_WEIGHTS, "the weights were not prepared for this model as it is compiled here"),
 )
 
@@ -54,9 +57,18 @@ def codes(program: Program) -> dict[str, int]:
 def weight_layout(program: Program) -> tuple[dict[str, int], int]:
     """Where each parameter and prepared buffer that a run reads lies in the weights, in bytes, and
     how many bytes these have. The fingerprint lies at 0."""
+    return _laid_out(program.held, ALIGNMENT if program.held else 0)
+
+
+def state_layout(program: Program) -> tuple[dict[str, int], int]:
+    """Where each state lies in the block of them all, in bytes, and how many bytes that has."""
+    return _laid_out(program.with_role("state"), 0)
+
+
+def _laid_out(items: Sequence[ProgramBuffer], total: int) -> tuple[dict[str, int], int]:
+    """Aligned offsets from `total` on, and where the last buffer ends."""
     offsets: dict[str, int] = {}
-    total = ALIGNMENT if program.held else 0
-    for item in program.held:
+    for item in items:
         offsets[item.buffer.name] = total
         size = evaluate(item.buffer.bytes, {})
         total += -(-size // ALIGNMENT) * ALIGNMENT

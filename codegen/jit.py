@@ -39,6 +39,7 @@ class NativeProgram:
     sizes: int
     inputs: int
     outputs: int
+    stateful: bool  # whether `run` takes a block of state
     _address: Callable[[str], int]  # of a symbol; keeps the code loaded
 
     @classmethod
@@ -56,6 +57,7 @@ class NativeProgram:
         return cls.load(
             [each.data for each in objects], target, program.name, len(program.sizes),
             len(program.with_role("input")), len(program.with_role("output")),
+            bool(program.with_role("state")),
         )  # fmt: skip
 
     @classmethod
@@ -70,7 +72,7 @@ class NativeProgram:
     @classmethod
     def load(
         cls, objects: Sequence[bytes], target: Target, name: str, sizes: int, inputs: int,
-        outputs: int,
+        outputs: int, stateful: bool,
     ) -> NativeProgram:  # fmt: skip
         """Loads objects, given the program's name and how many arguments of each kind."""
         machine = target_machine(target)
@@ -84,7 +86,7 @@ class NativeProgram:
             engine.add_object_file(llvm.ObjectFileRef.from_data(data))
         engine.finalize_object()
         address = engine.get_function_address
-        return cls(c_names.symbol(name), sizes, inputs, outputs, address)
+        return cls(c_names.symbol(name), sizes, inputs, outputs, stateful, address)
 
     @classmethod
     def from_library(cls, path: Path, name: str | None = None) -> NativeProgram:
@@ -98,16 +100,17 @@ class NativeProgram:
         def address(symbol: str) -> int:
             return ctypes.cast(getattr(library, symbol), ctypes.c_void_p).value or 0
 
-        text = cls(name, 0, 0, 0, address).description()
+        text = cls(name, 0, 0, 0, False, address).description()
         sizes, inputs, outputs = (len(text[key]) for key in ("sizes", "inputs", "outputs"))
-        return cls(name, sizes, inputs, outputs, address)
+        return cls(name, sizes, inputs, outputs, bool(text["states"]), address)
 
     def _function(self, name: str, result: Any, arguments: Sequence[Any]) -> Callable[..., Any]:
         return ctypes.CFUNCTYPE(result, *arguments)(self._address(f"{self.name}_{name}"))
 
     @cached_property
     def entry(self) -> Callable[..., int]:
-        """NAME_run itself: sizes, inputs, outputs, weights, workspace, pool, all as numbers."""
+        """NAME_run itself: sizes, inputs, outputs, weights, state where there is any, workspace,
+        pool, all as numbers."""
         return self._function("run", ctypes.c_int32, self._arguments)
 
     @cached_property
@@ -117,7 +120,7 @@ class NativeProgram:
 
     @property
     def _arguments(self) -> list[Any]:
-        pointers = [ctypes.c_void_p] * (self.inputs + self.outputs + 3)
+        pointers = [ctypes.c_void_p] * (self.inputs + self.outputs + 3 + self.stateful)
         return [ctypes.c_int64] * self.sizes + pointers
 
     def run(
@@ -128,9 +131,11 @@ class NativeProgram:
         weights: int,
         workspace: int,
         pool: int = 0,
+        state: int = 0,
     ) -> int:
         """Runs the program on addresses; returns the status."""
-        return self.entry(*sizes, *inputs, *outputs, weights, workspace, pool)
+        own = (weights, state) if self.stateful else (weights,)
+        return self.entry(*sizes, *inputs, *outputs, *own, workspace, pool)
 
     def prepare(self, parameters: Sequence[int], weights: int, workspace: int) -> int:
         """Makes the weights from the parameters, all given by their addresses; returns the

@@ -9,7 +9,7 @@ import numpy as np
 from stepwell.ir import size
 from stepwell.ir.checking import Inputs, Kind, random_array, random_sizes
 from stepwell.ir.diagnostics import InputError
-from stepwell.ir.loop.core import THREADS, Block, Buffer, For, If, Kernel, Program
+from stepwell.ir.loop.core import GIVEN, THREADS, Block, Buffer, For, If, Kernel, Program
 from stepwell.ir.loop.interpreter import INTERPRETED_THREADS, interpret_program, run_kernel
 from stepwell.ir.loop.parser import parse_kernel, parse_loops
 from stepwell.ir.loop.printer import format_kernel, format_loops
@@ -22,11 +22,11 @@ LIMIT = 300_000  # statements: about a second
 
 
 def sample(program: Program, random: np.random.Generator) -> Inputs | None:
-    """Inputs and parameters of small random sizes; None where the program is too large."""
+    """Inputs, parameters and states of small random sizes; None where the program is too large."""
     sizes = random_sizes(program.sizes, program.constraints, random)
     if sizes is None or work(program, sizes) > LIMIT:
         return None
-    items = (item for item in program.buffers if item.role in ("input", "parameter"))
+    items = (item for item in program.buffers if item.role in GIVEN)
     arrays = {item.buffer.name: _array(item.buffer, sizes, random) for item in items}
     try:
         bind_sizes(program, arrays, {})
@@ -66,7 +66,7 @@ def _block_work(block: Block, known: Mapping[str, int]) -> int:
 
 
 def interpret(program: Program, inputs: Inputs) -> dict[str, Array]:
-    """The program's outputs."""
+    """The program's outputs, and what it leaves in its states."""
     return interpret_program(program, inputs, {})
 
 

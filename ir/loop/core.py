@@ -62,9 +62,12 @@ from stepwell.ir.types import TensorType
 LoopKind = Literal["serial", "parallel", "unrolled", "vector"]
 Space = Literal["memory", "scratch", "register"]
 Role = Literal["in", "const", "out", "inout"]
-ProgramRole = Literal["input", "parameter", "output", "constant", "prepared", "temporary"]
+ProgramRole = Literal[
+    "input", "parameter", "state", "output", "constant", "prepared", "temporary"
+]
 
 KNOWN = ("parameter", "constant", "prepared")  # the roles of what is known before any run
+GIVEN = ("input", "parameter", "state")  # the roles of what the caller gives
 
 
 @dataclass(frozen=True)
@@ -178,9 +181,11 @@ class Call:
 
 @dataclass(frozen=True)
 class ProgramBuffer:
-    """A buffer of the program. `role`: input, parameter (a weight), output, constant (with data),
-    prepared (written by preparations only), or temporary (in the workspace).
+    """A buffer of the program. `role`: input, parameter (a weight), state (the caller's, read and
+    written in place), output, constant (with data), prepared (written by preparations only), or
+    temporary (in the workspace).
 
+    `trained` tells states that a model has as parameters from those carried along with them.
     `offset` is where a temporary lies in the workspace, and where a prepared buffer that no call
     reads lies in the preparations' workspace; None before planning.
     """
@@ -190,6 +195,7 @@ class ProgramBuffer:
     data: np.ndarray[Any, np.dtype[Any]] | None = field(default=None, compare=False)
     offset: Dim | None = None
     initializer: str = ""
+    trained: bool = False
 
 
 @dataclass(frozen=True)

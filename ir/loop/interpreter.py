@@ -20,6 +20,7 @@ import numpy as np
 
 from stepwell.ir.diagnostics import InputError, InternalError
 from stepwell.ir.loop.core import (
+    GIVEN,
     THREADS,
     Buffer,
     Call,
@@ -123,7 +124,8 @@ def interpret_program(
     sizes: Mapping[str, int] | None = None,
     threads: int = INTERPRETED_THREADS,
 ) -> dict[str, Array]:
-    """Run a whole program, as `threads` would; the outputs by name. The arrays given stay.
+    """Run a whole program, as `threads` would; the outputs, and what is in the states afterwards, by
+    name. The arrays given stay; `parameters` has the states, too.
 
     Sizes are read from the arrays' shapes; `sizes` gives those that no shape determines.
     Raises InputError where an array does not fit, a constraint or a `check` fails.
@@ -143,7 +145,8 @@ def interpret_program(
         _run_call(program, call, values, arrays, preparing)
     for call in program.calls:
         _run_call(program, call, values, arrays, workspace)
-    return {item.buffer.name: arrays[item.buffer.name] for item in program.with_role("output")}
+    written = (*program.with_role("output"), *program.with_role("state"))
+    return {item.buffer.name: arrays[item.buffer.name] for item in written}
 
 
 def _workspace(bytes: Dim | None, sizes: Mapping[str, int]) -> Array:
@@ -153,7 +156,7 @@ def _workspace(bytes: Dim | None, sizes: Mapping[str, int]) -> Array:
 def _array(
     item: ProgramBuffer, given: Mapping[str, Array], workspace: Array, sizes: Mapping[str, int]
 ) -> Array:
-    if item.role in ("input", "parameter"):
+    if item.role in GIVEN:
         return np.array(given[item.buffer.name], order="C", copy=True)
     if item.role == "constant":
         assert item.data is not None, f"constant {item.buffer.name} has no data"

@@ -132,7 +132,7 @@ class _Reader:
             case other:
                 message = "here stands an initialiser's name, or a constant's data"
                 self.resolver.fail(other.at, "SW0901", message)
-        return ProgramBuffer(buffer, node.role, data, offset, initializer)
+        return ProgramBuffer(buffer, node.role, data, offset, initializer, node.trained)
 
     def data(self, buffer: Buffer, node: ListNode | Data) -> Array:
         """A constant's elements: numbers, or the base64 of their bytes, little-endian."""

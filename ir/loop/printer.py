@@ -56,7 +56,7 @@ KEYWORDS = frozenset(
         *("for", "if", "let", "alloc", "check", "ops", "flops", "at"),
         *("parallel", "unrolled", "vector", "stream", "require", "divisible"),
         *("workspace", "call", "prepare", "prepare_workspace"),
-        *("input", "parameter", "output", "constant", "prepared", "temporary"),
+        *("input", "parameter", "state", "trained", "output", "constant", "prepared", "temporary"),
     )
 )
 _SHORT = 16  # elements: a longer constant is written as base64
@@ -228,6 +228,8 @@ def _declaration(item: ProgramBuffer) -> str:
     if item.initializer:
         plain = item.initializer.isidentifier()
         text += f" = {item.initializer if plain else format_string(item.initializer)}"
+    if item.trained:
+        text += " trained"
     if item.offset is not None:
         text += f" at {format_dim(item.offset)}"
     return text

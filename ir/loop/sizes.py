@@ -13,7 +13,7 @@ import numpy as np
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.graph.core import Value
 from stepwell.ir.graph.sizes import check_constraint, solve_sizes
-from stepwell.ir.loop.core import Buffer, Program
+from stepwell.ir.loop.core import GIVEN, Buffer, Program
 from stepwell.ir.size import substitute
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -27,7 +27,7 @@ def bind_sizes(
     Raises InputError where an array is missing or unknown, its dtype or shape does not fit, a size
     stays unknown, or a constraint does not hold.
     """
-    buffers = [item.buffer for item in program.buffers if item.role in ("input", "parameter")]
+    buffers = [item.buffer for item in program.buffers if item.role in GIVEN]
     _check_names(buffers, arrays)
     shapes = {name: array.shape for name, array in arrays.items()}
     values = [_value(buffer, sizes) for buffer in buffers]

@@ -104,6 +104,7 @@ class DeclarationNode:
     name: Name
     type: TypeNode
     value: ValueNode | None
+    trained: bool
     offset: ExprNode | None
 
 
@@ -167,8 +168,8 @@ class LoopBuilder(ExpressionBuilder):
         return ProgramNode(name_of(name), sizes or (), *(of(kind) for kind in kinds))
 
     def declaration(self, meta: Meta, children: list[Any]) -> DeclarationNode:
-        role, name, type, value, offset = children
-        return DeclarationNode(role, name_of(name), type, value, offset)
+        role, name, type, value, trained, offset = children
+        return DeclarationNode(role, name_of(name), type, value, trained is not None, offset)
 
     def require(self, meta: Meta, children: list[Any]) -> ConstraintNode:
         left, relation, right, message, span = children

@@ -10,7 +10,8 @@ In: a program or a kernel. Out: nothing, or a `VerifyError` that shows the line 
 
 Kernels' rules are in `kernel_rules`. A program's: names once; sizes known; each call fits its
 kernel in number, dtype and elements; nothing is read before it is written; nothing that is written
-has a second name in the call, and only temporaries, outputs and `inout` arguments are written.
+has a second name in the call, and only states, temporaries, outputs and `inout` arguments are
+written.
 Preparations read parameters, constants and what was prepared, and write what is prepared; `const`
 arguments are of these kinds, and no call writes them.
 """
@@ -129,8 +130,12 @@ class _ProgramVerifier:
             if not same:
                 given = f"{item.data.dtype}{list(item.data.shape)}"
                 self.fail(f"the data is {given}", item)
-        if item.role == "prepared" and not all(isinstance(dim, int) for dim in buffer.shape):
-            self.fail("what is prepared has a shape of numbers", item)
+        fixed = all(isinstance(dim, int) for dim in buffer.shape)
+        if item.role in ("prepared", "state") and not fixed:
+            what = "what is prepared" if item.role == "prepared" else "a state"
+            self.fail(f"{what} has a shape of numbers", item)
+        if item.trained and item.role != "state":
+            self.fail("a state may be trained, and nothing else", item)
         self.place(item)
 
     @cached_property
@@ -185,7 +190,7 @@ class _ProgramVerifier:
             self.call(call, defined, program.preparation_workspace)
             self.preparation(call)
         self.all_prepared(defined)
-        defined |= {name for name, role in roles.items() if role == "input"}
+        defined |= {name for name, role in roles.items() if role in ("input", "state")}
         for call in program.calls:
             self.call(call, defined, program.workspace)
         self.never_written()
