@@ -19,14 +19,16 @@ from stepwell.descriptions import read_descriptions
 from stepwell.ir.diagnostics import InputError, InternalError, StepwellError
 from stepwell.memory import release_code, release_memory
 from stepwell.model import Model
-from stepwell.parameters import hold, hold_embedded
+from stepwell.native_call import Native
+from stepwell.parameters import Held, hold, hold_embedded
 from stepwell.report import Memory, kernel_reports
 from stepwell.runnable import require_loadable, require_runnable
-from stepwell.signature import parse_dim
+from stepwell.signature import Signature, parse_dim
 from stepwell.source import as_source
+from stepwell.state import StateBlock, without_states
 from stepwell.suggestions import did_you_mean, listed
 from stepwell.threads import require_count, threads_of
-from stepwell.weights import Weights
+from stepwell.weights import Weights, read_weights
 
 
 def compile(
@@ -100,7 +102,7 @@ def compiled_model(
         team = threads_of(about, threads, disk)
         native = NativeProgram.load(
             made.objects, target, about["name"], len(about["sizes"]), len(about["inputs"]),
-            len(about["outputs"]),
+            len(about["outputs"]), bool(about["states"]),
         )  # fmt: skip
     except (StepwellError, MemoryError):
         raise
@@ -116,8 +118,20 @@ def compiled_model(
     if compiled:
         release_memory()
     release_code()
-    held = hold(about, native, weights, seed)
-    return Model(about, native, held, memory, team, kernels, stages)
+    held, state = _held(about, native, weights, seed)
+    return Model(about, native, held, memory, team, kernels, state, stages)
+
+
+def _held(
+    about: Mapping[str, Any], native: Native, weights: str | Path | Weights | None, seed: int
+) -> tuple[Held, StateBlock | None]:
+    """What a program reads, and what it changes, of the same weights."""
+    if not about["states"]:
+        return hold(about, native, weights, seed), None
+    signature, given = Signature.of(about), read_weights(weights)
+    state = StateBlock.of(signature, given, seed)
+    rest = None if given is None else without_states(signature, given)
+    return hold(about, native, rest, seed), state
 
 
 def load(

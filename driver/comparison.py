@@ -26,20 +26,30 @@ TOLERANCE = {"f64": 1e-10, "f32": 1e-4, "f16": 1e-2, "bf16": 5e-2}
 
 
 def check(
-    graph: Graph, model: Model, inputs: Mapping[str, Any], results: Mapping[str, Array]
+    graph: Graph,
+    model: Model,
+    inputs: Mapping[str, Any],
+    parameters: Mapping[str, Array],
+    results: Mapping[str, Array],
 ) -> str:
-    """Compare `results` with what the interpreter makes of the same inputs and parameters."""
-    from stepwell.ir.graph import interpret_graph
+    """Compare `results` with what the interpreter makes of the same inputs and parameters; and the
+    model's state with what it makes of that."""
+    from stepwell.ir.graph import interpret_step
 
     arrays = {
         argument.name: as_array(inputs[argument.name], argument.type.dtype, argument.name)
         for argument in model.signature.inputs
     }
-    expected = interpret_graph(graph, arrays, model.parameters, "f64")
+    expected, updates = interpret_step(graph, arrays, parameters, "f64")
+    found, dtypes = dict(results), [argument.type.dtype for argument in model.signature.outputs]
+    for spec in model.signature.states:
+        found[f"update {spec.path}"] = model.arrays[spec.path]
+        expected[f"update {spec.path}"] = updates[spec.path]
+        dtypes.append(spec.type.dtype)
     lines = []
-    for argument, (name, result) in zip(model.signature.outputs, results.items(), strict=True):
+    for dtype, (name, result) in zip(dtypes, found.items(), strict=True):
         error = difference(result, expected[name])
-        limit = TOLERANCE.get(argument.type.dtype.name, 0.0)
+        limit = TOLERANCE.get(dtype.name, 0.0)
         if not error <= limit:
             raise InternalError(
                 f"{model.name}: `{name}` differs from the interpreter by {error:.3g} of its "

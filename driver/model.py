@@ -27,6 +27,7 @@ from stepwell.outputs import OutputPool
 from stepwell.parameters import Held, Parameters, hold
 from stepwell.report import KernelReport, Kernels, Memory
 from stepwell.signature import Signature
+from stepwell.state import StateBlock
 from stepwell.suggestions import did_you_mean, listed
 from stepwell.threads import Threads, require_count, threads_of
 from stepwell.weights import Weights
@@ -42,7 +43,8 @@ class _Plan:
 
 
 class Model:
-    """A model in native code. Calls may come from several threads at once."""
+    """A model in native code. Calls may come from several threads at once, unless it has `state`:
+    what its calls change, None where they change nothing."""
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class Model:
         memory: Memory,
         threads: Threads,
         kernels: tuple[KernelReport, ...] = (),
+        state: StateBlock | None = None,
         stages: Callable[[str, str | None], str | bytes] | None = None,
     ) -> None:
         self.description = description
@@ -62,6 +65,8 @@ class Model:
         self._native, self._stages = native, stages
         self._run, self._threads = native.entry, threads.pool
         self._held = held
+        self.state = state
+        self._state_address = () if state is None else (state.address,)
         self._names = tuple(argument.name for argument in self.signature.inputs)
         self._dtypes = tuple(argument.type.dtype for argument in self.signature.inputs)
         self._numpy = tuple(dtype.numpy for dtype in self._dtypes)
@@ -79,6 +84,12 @@ class Model:
     def parameters(self) -> Parameters:
         """The parameters by path, read-only, as they were given."""
         return self._held.parameters
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """All that the model holds, by path: its parameters, and its state as it is now."""
+        state = {} if self.state is None else self.state.arrays
+        return {**self.parameters, **state}
 
     def load_parameters(self, weights: str | Path | Weights) -> None:
         """Take other weights: a file or a mapping that has every parameter. InputError for a
@@ -115,8 +126,9 @@ class Model:
             places.append(address(array))
         held = self._held  # as long as the call lasts, whatever another thread loads
         status = self._run(
-            *plan.sizes, *places, held.address, self._workspace(plan.workspace), self._threads
-        )
+            *plan.sizes, *places, held.address, *self._state_address,
+            self._workspace(plan.workspace), self._threads,
+        )  # fmt: skip
         if status:
             raise InputError(f"{self.name}: {self._native.error_message(status)}")
         return outputs[0] if len(outputs) == 1 else self._outputs(*outputs)
@@ -129,7 +141,8 @@ class Model:
         outputs = tuple(np.empty(shape, dtype) for shape, dtype, _ in plan.outputs)
         return NativeCall(
             self._native, inputs, outputs, plan.sizes, self._held.block,
-            aligned_block(plan.workspace), self._threads, len(self.kernels),
+            None if self.state is None else self.state.block, aligned_block(plan.workspace),
+            self._threads, len(self.kernels),
         )  # fmt: skip
 
     def with_threads(self, threads: int | None) -> Model:
@@ -138,8 +151,9 @@ class Model:
         team = threads_of(self.description, threads, None)
         memory = replace(self.memory, threads=team.count)
         return Model(
-            self.description, self._native, self._held, memory, team, self.kernels, self._stages
-        )
+            self.description, self._native, self._held, memory, team, self.kernels, self.state,
+            self._stages,
+        )  # fmt: skip
 
     def stage(self, name: str, kernel: str | None = None) -> str | bytes:
         """The model on one step of the way down: "graph", "loops-opt", "asm", …"""

@@ -26,7 +26,8 @@ class Native(Preparing, Protocol):
 
     @property
     def entry(self) -> Callable[..., int]:
-        """(sizes…, inputs…, outputs…, weights, workspace, pool) → status."""
+        """(sizes…, inputs…, outputs…, weights, state where there is any, workspace, pool) →
+        status."""
 
     @property
     def profile_entry(self) -> Callable[..., int]:
@@ -48,6 +49,7 @@ class NativeCall:
     outputs: tuple[Array, ...]
     sizes: tuple[int, ...]
     weights: Array
+    state: Array | None
     workspace: Array
     pool: int  # of threads: the address of a `stepwell_pool`
     kernels: int  # calls of kernels in one run
@@ -73,7 +75,8 @@ class NativeCall:
 
     @cached_property
     def _arguments(self) -> tuple[int, ...]:
-        arrays = (*self.inputs, *self.outputs, self.weights, self.workspace)
+        state = () if self.state is None else (self.state,)
+        arrays = (*self.inputs, *self.outputs, self.weights, *state, self.workspace)
         return (*self.sizes, *(address(array) for array in arrays), self.pool)
 
     @cached_property

@@ -31,7 +31,7 @@ from stepwell.ir.size import (
     symbol,
 )
 from stepwell.ir.types import TensorType
-from stepwell.weights import ParameterSpec
+from stepwell.weights import ParameterSpec, StateSpec
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class SizeRule:
 
 @dataclass(frozen=True)
 class Signature:
-    """A model's name, sizes, inputs, outputs, parameters, and rules on the sizes."""
+    """A model's name, sizes, inputs, outputs, parameters, states, and rules on the sizes."""
 
     name: str
     sizes: tuple[str, ...]
@@ -86,6 +86,8 @@ class Signature:
     parameters: tuple[ParameterSpec, ...]
     rules: tuple[SizeRule, ...]
     workspace: Dim
+    states: tuple[StateSpec, ...] = ()
+    state_size: int = 0
 
     @staticmethod
     def of(description: Mapping[str, Any]) -> Signature:
@@ -107,6 +109,14 @@ class Signature:
                 for item in description["constraints"]
             ),
             parse_dim(description["workspace"]),
+            tuple(
+                StateSpec(
+                    item["name"], _type(item), item["initializer"], item["kind"] == "param",
+                    item["offset"],
+                )
+                for item in description["states"]
+            ),
+            description["state_size"],
         )  # fmt: skip
 
     def __str__(self) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,14 @@ class ParameterSpec:
     @property
     def bytes(self) -> int:
         return evaluate(product(self.type.shape), {}) * self.type.dtype.bytes
+
+
+@dataclass(frozen=True)
+class StateSpec(ParameterSpec):
+    """A state: whether it is trained or only carried along, and where it lies in the block."""
+
+    trained: bool = False
+    offset: int = 0
 
 
 class _Npz(Mapping[str, Array]):
@@ -104,7 +112,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 class Drawn(Mapping[str, Array]):
     """Parameters drawn by their initialisers with a seed, each time that they are asked for."""
 
-    def __init__(self, parameters: tuple[ParameterSpec, ...], seed: int) -> None:
+    def __init__(self, parameters: Sequence[ParameterSpec], seed: int) -> None:
         self._specs = {spec.path: spec for spec in parameters}
         self._seed = seed
 
@@ -137,7 +145,7 @@ def read_weights(source: str | Path | Weights | None) -> Weights | None:
 
 
 def matched(
-    parameters: tuple[ParameterSpec, ...],
+    parameters: Sequence[ParameterSpec],
     given: Weights,
     model: str,
     name: str = "the weights",
@@ -153,7 +161,7 @@ def matched(
 
 
 def _matched(
-    parameters: tuple[ParameterSpec, ...], given: Weights
+    parameters: Sequence[ParameterSpec], given: Weights
 ) -> tuple[dict[str, Array], list[str]]:
     """The arrays that fit, by path, and one sentence per thing that does not."""
     wanted = {spec.path for spec in parameters}

@@ -43,7 +43,7 @@ class _Finder:
     def __post_init__(self) -> None:
         self.producers: Mapping[Value, Op] = self.graph.producers()
         self.uses = self.graph.uses()
-        self.results = {value for _, value in self.graph.results}
+        self.results = set(self.graph.outcomes())
 
     def between(self, mix: Op) -> frozenset[Op]:
         """The ops of the attention that ends in `mix`; none where it ends none."""

@@ -43,7 +43,8 @@ class Canonicalize:
     def run(self, graph: Graph) -> Graph:
         while True:
             new = remove_dead(rewrite(graph, self._simplify))
-            if new.ops == graph.ops and new.results == graph.results:
+            same = new.results == graph.results and new.updates == graph.updates
+            if same and new.ops == graph.ops:
                 return graph
             graph = new
 

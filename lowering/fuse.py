@@ -94,7 +94,7 @@ class _Partition:
         self.index = {op: i for i, op in enumerate(graph.ops)}
         self.groups: list[Group] = []
         self.loose: list[Op] = []  # array constants, and what has no formula
-        self.needed = {value for _, value in graph.results}
+        self.needed = set(graph.outcomes())
         self.notes: list[tuple[Value, Group, bool, str]] = []
         for op in reversed(graph.ops):
             self._place(op)

@@ -47,7 +47,7 @@ class Kinds:
         self._kinds: dict[Op, str] = {}
         self._anchors: dict[Value, Value] = {}
         self._computed: set[Value] = set()
-        outputs = {value for _, value in graph.results}
+        outputs = set(graph.outcomes())
         for op in graph.ops:
             formulas = () if _is_data(op) else op.formulas()
             if len(formulas) == 1:

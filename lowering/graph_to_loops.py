@@ -2,7 +2,8 @@
 
 In: a graph whose ops are all `kernel`s (after `fuse`) or array constants. Out: a `Program` whose
 kernels are the textbook nests: nothing tiled, nothing vectorised. What is computed from parameters
-and constants alone is computed once: its kernel's call is a preparation.
+and constants alone is computed once: its kernel's call is a preparation. A parameter that the graph
+updates is a state; its new value is copied there when nothing reads the old one any more.
 
     %0 = kernel(%x) { %m = reduce_max(%x) {axes = [1]} …softmax… }
 
@@ -24,7 +25,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from stepwell.ir.graph.core import Array, Graph, Op, Value
+from stepwell.ir.graph.core import Array, Graph, Op, Parameter, Value
 from stepwell.ir.loop.core import (
     KNOWN,
     Buffer,
@@ -38,6 +39,7 @@ from stepwell.ir.loop.core import (
 )
 from stepwell.ir.size import symbol
 from stepwell.ir.span import Span
+from stepwell.ir.types import TensorType
 from stepwell.lowering.kernel_nest import lower_kernel
 from stepwell.lowering.peel_reshapes import peel_reshapes
 
@@ -63,15 +65,14 @@ class _ProgramLowering:
         for value in self.graph.inputs:
             self._add(value, value.name, "input")
         for parameter in self.graph.parameters:
-            self._add(
-                parameter.value, parameter.path, "parameter", initializer=parameter.initializer
-            )
+            self._hold(parameter)
         self._outputs()
         for op in self.graph.ops:
             self._lower(op)
         for name, value in self.graph.results:
             if name in self.copies:
-                self._copy(name, value)
+                self._copy(value.type, self.names[value], self.copies[name])
+        self._updates()
         return Program(
             self.graph.name,
             self.graph.sizes,
@@ -83,22 +84,25 @@ class _ProgramLowering:
             tuple(self.preparations),
         )
 
-    def _add(
-        self,
-        value: Value,
-        hint: str,
-        role: ProgramRole,
-        data: Array | None = None,
-        initializer: str = "",
-    ) -> str:
+    def _add(self, value: Value, hint: str, role: ProgramRole, data: Array | None = None) -> str:
         name = unique(hint, self.taken)
         self.taken.add(name)
         self.names.setdefault(value, name)
         buffer = Buffer(name, value.type.dtype, value.type.shape)
-        self.buffers.append(ProgramBuffer(buffer, role, data, None, initializer))
+        self.buffers.append(ProgramBuffer(buffer, role, data))
         if role in KNOWN:
             self.known.add(name)
         return name
+
+    def _hold(self, parameter: Parameter) -> None:
+        name = unique(parameter.path, self.taken)
+        role: ProgramRole = "state" if parameter.value in dict(self.graph.updates) else "parameter"
+        self._add(parameter.value, name, role)
+        self.buffers[-1] = replace(
+            self.buffers[-1],
+            initializer=parameter.initializer,
+            trained=role == "state" and parameter.kind == "param",
+        )
 
     def _outputs(self) -> None:
         """Output buffers; results that no kernel writes into one of their own are copied."""
@@ -142,12 +146,25 @@ class _ProgramLowering:
         self.kernels.append(kernel)
         return kernel
 
-    def _copy(self, name: str, value: Value) -> None:
-        """A kernel that copies an input, a parameter or a result given twice to an output."""
-        x = Value("x", value.type)
+    def _updates(self) -> None:
+        """What is the old value of another state is put aside before any is written."""
+        states = dict(self.graph.updates)
+        changing = [(value, new) for value, new in self.graph.updates if value != new]
+        sources = [self.names[new] for _, new in changing]
+        for number, (value, new) in enumerate(changing):
+            if new in states:
+                aside = self._add(Value(f"{value.name}.next", value.type), "next", "temporary")
+                self._copy(value.type, sources[number], aside)
+                sources[number] = aside
+        for (value, _), source in zip(changing, sources, strict=True):
+            self._copy(value.type, source, self.names[value])
+
+    def _copy(self, type: TensorType, source: str, target: str) -> None:
+        """A kernel that copies what no kernel can write where it belongs."""
+        x = Value("x", type)
         region = Graph("copy", (), (x,), (), (), (), (("y", x),))
-        kernel = self._kernel(region, f"copy_{name}", "pointwise", None, [self.names[value]])
-        self.calls.append(_call(kernel, [self.names[value], self.copies[name]]))
+        kernel = self._kernel(region, f"copy_{target}", "pointwise", None, [source])
+        self.calls.append(_call(kernel, [source, target]))
 
 
 def _call(kernel: Kernel, arguments: Sequence[str]) -> Call:

@@ -79,8 +79,10 @@ def run(args: argparse.Namespace) -> int:
         source, trace = read_source(args.file), Trace.start(args.dump)
         compilation = Compilation(source, options(args, args.model), trace)
         model = compiled_model(compilation, args.weights, args.seed, threads=args.threads)
+    before = {path: array.copy() for path, array in model.arrays.items()} if args.check else {}
     results = _named(model, model(**inputs))
-    if args.weights is None and compilation is not None and model.parameters:
+    drawn = bool(model.parameters or model.state)
+    if args.weights is None and compilation is not None and drawn:
         sys.stderr.write(f"note: no --weights: parameters were drawn with seed {args.seed}\n")
     print(f"model {model.name}{_sizes(model, inputs)}")
     for name, array in results.items():
@@ -88,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output:
         _save(args.output, results)
     if args.check and compilation is not None:
-        print(check(compilation.graph, model, inputs, results))
+        print(check(compilation.graph, model, inputs, before, results))
     return 0
 
 

@@ -62,9 +62,7 @@ from stepwell.ir.types import TensorType
 LoopKind = Literal["serial", "parallel", "unrolled", "vector"]
 Space = Literal["memory", "scratch", "register"]
 Role = Literal["in", "const", "out", "inout"]
-ProgramRole = Literal[
-    "input", "parameter", "state", "output", "constant", "prepared", "temporary"
-]
+ProgramRole = Literal["input", "parameter", "state", "output", "constant", "prepared", "temporary"]
 
 KNOWN = ("parameter", "constant", "prepared")  # the roles of what is known before any run
 GIVEN = ("input", "parameter", "state")  # the roles of what the caller gives

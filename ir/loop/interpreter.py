@@ -124,8 +124,8 @@ def interpret_program(
     sizes: Mapping[str, int] | None = None,
     threads: int = INTERPRETED_THREADS,
 ) -> dict[str, Array]:
-    """Run a whole program, as `threads` would; the outputs, and what is in the states afterwards, by
-    name. The arrays given stay; `parameters` has the states, too.
+    """Run a whole program, as `threads` would; the outputs, and what is in the states afterwards,
+    by name. The arrays given stay; `parameters` has the states, too.
 
     Sizes are read from the arrays' shapes; `sizes` gives those that no shape determines.
     Raises InputError where an array does not fit, a constraint or a `check` fails.
