@@ -39,6 +39,7 @@ def graph_passes(fast_math: bool = False) -> tuple[Step, ...]:
     """graph → graph-opt."""
     real = "{real=true}" if fast_math else ""
     return (
+        Step("differentiate", "before all else: gradients are made of the operators as written"),
         Step("decompose", "formulas become operators first: rules and fusion know those"),
         Step(f"canonicalize{real}", "one spelling for each thing: what is equal looks equal"),
         Step("fold", "what is known now is computed now"),

@@ -1,8 +1,8 @@
 """Every pass there is, registered by name: import this to be able to run them.
 
-Graph to graph: canonicalize, fold, cse, join_concats, dce, decompose, choose_layouts, fuse. Loops
-to loops: share_kernels, schedule, prepare, plan_memory, and the transformations that strategies are
-made of.
+Graph to graph: differentiate, canonicalize, fold, cse, join_concats, dce, decompose,
+choose_layouts, fuse. Loops to loops: share_kernels, schedule, prepare, plan_memory, and the
+transformations that strategies are made of.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from stepwell.lowering.choose_layouts import ChooseLayouts
 from stepwell.lowering.cse import Cse
 from stepwell.lowering.dce import Dce
 from stepwell.lowering.decompose import Decompose
+from stepwell.lowering.differentiate import Differentiate
 from stepwell.lowering.fold import Fold
 from stepwell.lowering.fuse import Fuse
 from stepwell.lowering.join_concats import JoinConcats
@@ -23,7 +24,10 @@ from stepwell.lowering.schedule import Schedule
 from stepwell.lowering.share_kernels import ShareKernels
 from stepwell.lowering.transforms.passes import TRANSFORMS
 
-GRAPH_PASSES = (Canonicalize, Fold, Cse, JoinConcats, Dce, Decompose, ChooseLayouts, Fuse)
+GRAPH_PASSES = (
+    *(Differentiate, Canonicalize, Fold, Cse, JoinConcats, Dce),
+    *(Decompose, ChooseLayouts, Fuse),
+)
 LOOP_PASSES = (ShareKernels, Schedule, Prepare, Parallelize, PlanMemory, *TRANSFORMS)
 
 for _cls in (*GRAPH_PASSES, *LOOP_PASSES):

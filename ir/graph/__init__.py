@@ -9,6 +9,7 @@ from stepwell.ir.graph import (
     constants,
     contraction,
     convolution,
+    differentiation,
     elementwise,
     index,
     kernel,
@@ -29,7 +30,8 @@ from stepwell.ir.graph.verify import verify_graph
 
 FAMILIES = (
     *(constants, elementwise, random, movement, selection, reduction),
-    *(contraction, convolution, window, index, kernel),
+    *(contraction, convolution, window, index),
+    *(differentiation, kernel),
 )
 
 __all__ = [

@@ -19,6 +19,7 @@ from stepwell.ir.graph.core import (
     ParameterKind,
     Value,
 )
+from stepwell.ir.graph.regions import inline
 from stepwell.ir.graph.registry import lookup
 from stepwell.ir.span import Span
 from stepwell.ir.types import TensorType
@@ -36,6 +37,7 @@ class GraphBuilder:
         self.ops: list[Op] = []
         self.updates: dict[Value, Value] = {}
         self.span: Span | None = None
+        self.place: Span | None = None  # of ops that are given no span
         self._names: set[str] = set()
         self._counts: dict[str, int] = {}
 
@@ -78,8 +80,41 @@ class GraphBuilder:
         definition = lookup(name)
         types = definition.infer([value.type for value in operands], attributes)
         results = tuple(Value(self.unique(hint or name), type) for type in types)
-        self.ops.append(Op(definition, tuple(operands), attributes, results, (), span))
+        place = self.place if span is None else span
+        self.ops.append(Op(definition, tuple(operands), attributes, results, (), place))
         return results[0]
+
+    def region_op(
+        self,
+        name: str,
+        operands: Sequence[Value],
+        regions: Sequence[Graph],
+        *,
+        hints: Sequence[str] = (),
+        span: Span | None = None,
+        **attributes: Attribute,
+    ) -> tuple[Value, ...]:
+        """Append an op that holds graphs and return its results. Raises TypeRuleError."""
+        definition = lookup(name)
+        assert definition.regions is not None, f"{name} holds no graphs"
+        types = definition.regions([v.type for v in operands], attributes, regions)
+        wanted = [*hints, *[name] * (len(types) - len(hints))]
+        results = tuple(
+            Value(self.unique(hint), type) for hint, type in zip(wanted, types, strict=True)
+        )
+        place = self.place if span is None else span
+        op = Op(definition, tuple(operands), attributes, results, tuple(regions), place)
+        self.ops.append(op)
+        return results
+
+    def inline(self, region: Graph, operands: Sequence[Value]) -> list[Value]:
+        """Append a graph's ops, its inputs being `operands`; what its results are here."""
+
+        def add(op: Op) -> Sequence[Value]:
+            self.ops.append(op)
+            return op.results
+
+        return inline(region, operands, self.unique, add)
 
     def finish(self, results: Sequence[tuple[str, Value]]) -> Graph:
         return Graph(

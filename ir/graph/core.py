@@ -91,7 +91,7 @@ class Example:
 
 @dataclass(frozen=True)
 class OpDef:
-    """An operator, defined once. No field may be left out.
+    """An operator, defined once. No field may be left out, but `regions` where it holds none.
 
     formula     what it computes, as documentation
     operands    their names, the names of loads in the body; a last name "*x" stands for x0, x1, …
@@ -100,6 +100,7 @@ class OpDef:
     gradient    (builder, op, cotangents) → a cotangent or None per operand, or NotDifferentiable
     body        (operand types, attributes, result types) → one Formula per result, or NoBody
     examples    element type → the cases of the tests' matrix (empty where it does not apply)
+    regions     (operand types, attributes, regions) → result types: `infer` of one with sub-graphs
     """
 
     name: str
@@ -116,6 +117,9 @@ class OpDef:
         | NoBody
     )  # fmt: skip
     examples: Callable[[DType], Sequence[Example]]
+    regions: (
+        Callable[[Sequence[TensorType], Attributes, Sequence[Graph]], Sequence[TensorType]] | None
+    ) = None
 
     def __repr__(self) -> str:
         return f"<operator {self.name}>"

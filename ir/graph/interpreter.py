@@ -19,6 +19,7 @@ from stepwell.ir.diagnostics import InputError
 from stepwell.ir.dtypes import F64, DType
 from stepwell.ir.graph import attributes as attribute_rules
 from stepwell.ir.graph.core import Array, Attribute, Graph, Op, Value
+from stepwell.ir.graph.derivative import meaning
 from stepwell.ir.graph.sizes import bind_sizes
 from stepwell.ir.scalar import Cast, Const, Expr, Formula, Load, Var, map_children
 from stepwell.ir.text import format_type
@@ -114,7 +115,7 @@ def run_op(
     """The op's results from its operands' arrays."""
     operands = [values[value] for value in op.operands]
     if op.regions:
-        (region,) = op.regions
+        region = meaning(op)
         named = {v.name: a for v, a in zip(region.inputs, operands, strict=True)}
         return tuple(run_graph(region, named, sizes, precision).values())
     wide = precision == "f64"

@@ -25,6 +25,7 @@ from stepwell.ir.graph.core import (
     NotDifferentiable,
     OpDef,
 )
+from stepwell.ir.graph.regions import one_region
 from stepwell.ir.graph.registry import register
 from stepwell.ir.graph.rules import refuse
 from stepwell.ir.types import TensorType
@@ -58,5 +59,6 @@ KERNEL = register(
         NotDifferentiable("differentiation comes before fusion"),
         NoBody("its region holds ops, each with its own body"),
         _examples,
+        one_region,
     )
 )

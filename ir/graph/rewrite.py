@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from stepwell.ir.graph.core import Attribute, Graph, Op, Value
+from stepwell.ir.graph.regions import inline
 from stepwell.ir.graph.registry import lookup
 from stepwell.ir.span import Span
 
@@ -77,6 +78,12 @@ class Editor:
             if old.type != new.type:
                 raise ValueError(f"{op.name} {old}: {old.type} was replaced by {new}: {new.type}")
         return values
+
+    def inline(
+        self, region: Graph, operands: Sequence[Value], named: Sequence[str]
+    ) -> Sequence[Value]:
+        """Add a graph's ops, its inputs being `operands`; what its results are here."""
+        return inline(region, operands, self.unique, self.visit, named)
 
     def walk(self) -> Graph:
         """Rewrite the whole graph."""

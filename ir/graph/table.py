@@ -25,6 +25,7 @@ _TITLES = {
     "convolution": "Convolution",
     "window": "Windows",
     "index": "Index notation",
+    "differentiation": "Differentiation",
     "kernel": "Kernels",
 }
 

@@ -8,7 +8,7 @@ In: a graph. Out: nothing, or a `VerifyError` that shows the line at fault:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from stepwell.ir.diagnostics import VerifyError
 from stepwell.ir.graph import attributes as attribute_rules
@@ -17,6 +17,7 @@ from stepwell.ir.graph.printer import format_value, print_op
 from stepwell.ir.scalar import Expr, Formula, Reduce, Var, children
 from stepwell.ir.size import Dim, Size, symbols
 from stepwell.ir.text import format_type
+from stepwell.ir.types import TensorType
 
 RELATIONS = ("==", "!=", "<=", "<", "%")
 
@@ -111,6 +112,7 @@ def op_fault(op: Op, defined: dict[str, Value], sizes: set[str]) -> str | None:
         _operand_count(op)
         or attribute_rules.fault(op.definition, op.attributes)
         or _attribute_sizes(op, sizes)
+        or _region_sizes(op, sizes)
         or _result_types(op)
     )
     if problem:
@@ -128,35 +130,36 @@ def _operand_count(op: Op) -> str | None:
     least = len(names) - 1 if op.definition.variadic else len(names)
     if given < least or (given > least and not op.definition.variadic):
         return f"{op.name} takes {least} operand{'s' * (least != 1)}, not {given}"
-    if bool(op.regions) != (op.name == "kernel"):
+    if bool(op.regions) != (op.definition.regions is not None):
         return f"{op.name} {'has' if op.regions else 'lacks'} a region"
     return None
 
 
 def _result_types(op: Op) -> str | None:
-    if op.regions:
-        return _region(op)
+    types = [value.type for value in op.operands]
     try:
-        types = op.definition.infer([value.type for value in op.operands], op.attributes)
+        found = _inferred(op, types)
     except TypeRuleError as error:
         return f"{op.name}: {error.message}"
     declared = tuple(value.type for value in op.results)
-    if types != declared:
-        found = ", ".join(map(format_type, types))
-        return f"{op.name} gives {found}, not {', '.join(map(format_type, declared))}"
+    if tuple(found) != declared:
+        shown = ", ".join(map(format_type, found))
+        return f"{op.name} gives {shown}, not {', '.join(map(format_type, declared))}"
     return None
 
 
-def _region(op: Op) -> str | None:
-    (region, *more) = op.regions
-    if more:
-        return f"{op.name} has {len(op.regions)} regions, not 1"
-    if [v.type for v in region.inputs] != [v.type for v in op.operands]:
-        return "the region's inputs differ from the operands"
-    if [v.type for _, v in region.results] != [v.type for v in op.results]:
-        return "the region's results differ from the kernel's"
-    if region.parameters or region.constraints or region.updates:
-        return "a region has inputs only: no parameters, no constraints, no updates"
+def _inferred(op: Op, types: Sequence[TensorType]) -> Sequence[TensorType]:
+    rule = op.definition.regions
+    if rule is None:
+        return op.definition.infer(types, op.attributes)
+    return rule(types, op.attributes, op.regions)
+
+
+def _region_sizes(op: Op, sizes: set[str]) -> str | None:
+    for region in op.regions:
+        for name in region.sizes:
+            if name not in sizes:
+                return f"the size `{name}` of the region @{region.name} is not declared"
     return None
 
 
