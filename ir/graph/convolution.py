@@ -46,7 +46,7 @@ from stepwell.ir.graph.rules import (
     takes,
 )
 from stepwell.ir.scalar import Axis, Binary, Expr, Formula, Reduce
-from stepwell.ir.size import Dim, floordiv, mod, symbol
+from stepwell.ir.size import Dim, floordiv, mod, provably_le, symbol
 from stepwell.ir.text import format_dim
 from stepwell.ir.types import TensorType
 
@@ -135,7 +135,47 @@ def _conv_body(types: Types, attributes: Attributes, results: Types) -> tuple[Fo
 
 
 def _conv_gradient(b: GraphBuilder, op: Op, cotangents: Sequence[Value]) -> list[Value | None]:
-    return [_conv_dx(b, op, cotangents[0]), _conv_dw(b, op, cotangents[0])]
+    (dy,) = cotangents
+    padding = _turned_padding(op)
+    dx = _conv_dx(b, op, dy) if padding is None else _turned_conv(b, op, dy, *padding)
+    return [dx, _conv_dw(b, op, dy)]
+
+
+def _turned_padding(op: Op) -> tuple[Shape, Shape] | None:
+    """The padding with which dx is itself a convolution of dy: where the stride is 1, and no more
+    positions were added to x than the windows reach back for."""
+    geometry = (op.attributes[name] for name in ("padding_low", "padding_high", "dilation"))
+    taps = op.operands[1].type.shape[2:]
+    if any(stride != 1 for stride in op.attributes["stride"]):
+        return None
+    low: list[Dim] = []
+    high: list[Dim] = []
+    for tap, before, after, dilation in zip(taps, *geometry, strict=True):
+        reach = dilation * (tap - 1)
+        if not (provably_le(before, reach) and provably_le(after, reach)):
+            return None
+        low.append(reach - before)
+        high.append(reach - after)
+    return tuple(low), tuple(high)
+
+
+def _turned_conv(b: GraphBuilder, op: Op, dy: Value, low: Shape, high: Shape) -> Value:
+    """dx = conv(dy, w'), the weights with their channels swapped and their taps reversed."""
+    w, groups = op.operands[1], op.attributes["groups"]
+    outputs, inputs, *taps = w.type.shape
+    axes = tuple(range(2, len(taps) + 2))
+    if groups == 1:
+        w = b.op("transpose", [w], permutation=(1, 0, *axes))
+    elif inputs != 1 or outputs != groups:
+        per_group = floordiv(outputs, groups)
+        w = b.op("reshape", [w], shape=(groups, per_group, inputs, *taps))
+        w = b.op("transpose", [w], permutation=(0, 2, 1, *(axis + 1 for axis in axes)))
+        w = b.op("reshape", [w], shape=(groups * inputs, per_group, *taps))
+    turned = tuple(axis for axis, tap in zip(axes, taps, strict=True) if tap != 1)
+    if turned:
+        w = b.op("reverse", [w], axes=turned)
+    geometry = {"padding_low": low, "padding_high": high}
+    return b.op("conv", [dy, w], **{**op.attributes, **geometry})
 
 
 def _conv_dx(b: GraphBuilder, op: Op, dy: Value) -> Value:
@@ -164,7 +204,10 @@ def _conv_dx(b: GraphBuilder, op: Op, dy: Value) -> Value:
 
 
 def _conv_dw(b: GraphBuilder, op: Op, dy: Value) -> Value:
-    """dw[o, c, p] = sum[n, i] dy[n, o, i] * x[n, c, i*stride + p*dilation - low]"""
+    """dw[o, c, p] = sum[n, i] dy[n, o, i] * x[n, c, i*stride + p*dilation - low]
+
+    Outside the input x is 0, as it is for the convolution.
+    """
     xv, wv = op.operands
     x, w = xv.type, wv.type
     names = Names(x.shape, w.shape, dy.type.shape)
@@ -174,9 +217,9 @@ def _conv_dw(b: GraphBuilder, op: Op, dy: Value) -> Value:
     sites, guard = input_sites(at, taps, x.shape[2:], op.attributes)
     channel = _channel(o, c, w, op.attributes["groups"])
     term = Binary(
-        "mul", load("x0", (n, o, *at), x.dtype), load("x1", (n, channel, *sites), x.dtype)
+        "mul", load("x0", (n, o, *at), x.dtype), load("x1", (n, channel, *sites), x.dtype, guard)
     )
-    value = narrow(Reduce("sum", inner, term, guard), x.dtype)
+    value = narrow(Reduce("sum", inner, term), x.dtype)
     return index_op(b, Formula(outer, value), [dy, xv])
 
 
