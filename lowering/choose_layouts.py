@@ -19,19 +19,34 @@ whatever the image's size, and no vector straddles the end of a row.
 Element-wise operators, poolings, reductions and concatenations follow their operands. The graph's
 own inputs and results stay as they are: the first convolution reads one number of an image at a
 time, so it takes any layout; an image of many channels is turned before its windows are read. A
-grouped convolution that is not depthwise stays as it is. A graph where something else looks into
-what would be turned (gradients do) is left alone.
+grouped convolution that is not depthwise stays as it is. A formula reads what was turned at
+subscripts in another order, and where it makes an image of an image (gradients of poolings and of
+strided convolutions do), it makes that channels last, too:
+
+    %dx = index(%dy) {[n, c, i, j] -> x0[n, c, i // 2, j // 2]}
+      →   %dxl = index(%dyl) {[n, i, j, c] -> x0[n, i // 2, j // 2, c]}
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from stepwell.ir.graph.core import Attributes, Graph, Op, Value
 from stepwell.ir.graph.rewrite import Editor, remove_dead, rewrite
-from stepwell.ir.scalar import Expr, Load, Reduce, Var, children, loads, walk
+from stepwell.ir.scalar import (
+    Expr,
+    Formula,
+    Load,
+    Reduce,
+    Var,
+    children,
+    loads,
+    map_children,
+    variables,
+    walk,
+)
 
 Permutation = tuple[int, ...]
 
@@ -49,9 +64,7 @@ class ChooseLayouts:
         turns = {op.result for op in graph.ops if _turns(op, uses)}
         if not turns or any(op.regions for op in graph.ops):
             return graph
-        assignment = _Assignment(turns)
-        new = remove_dead(rewrite(graph, assignment.rule))
-        return graph if assignment.is_looked_into(new) else new
+        return remove_dead(rewrite(graph, _Assignment(turns).rule))
 
 
 def _turns(op: Op, uses: Mapping[Value, Sequence[Op]]) -> bool:
@@ -90,14 +103,30 @@ class _Assignment:
         if self._building or len(op.results) != 1:
             return None
         self._building = True
-        twin = self._turned(op, editor)
-        value = None if twin is None else self._first(twin, op, editor)
+        if op.name == "index":
+            value = self._formula(op, editor)
+        else:
+            twin = self._turned(op, editor)
+            value = None if twin is None else self._first(twin, op, editor)
         self._building = False
         return None if value is None else [value]
 
-    def is_looked_into(self, graph: Graph) -> bool:
-        """Whether a formula reads a value that was turned, channels first."""
-        return any(op.name == "index" and self._known(op) for op in graph.ops)
+    def _formula(self, op: Op, editor: Editor) -> Value | None:
+        """A formula's result by a formula that reads what was turned; None where there is none."""
+        known = self._known(op)
+        if not known:
+            return None
+        formula: Formula = op.attributes["formula"]
+        names = op.definition.operand_names(len(op.operands))
+        images = {n for n, v in zip(names, op.operands, strict=True) if v in self.last}
+        turns = any(_is_image_of(formula, e) for e in loads(formula.value) if e.buffer in images)
+        operands = [self.last.get(value, value) for value in op.operands]
+        axes = formula.axes
+        if turns:
+            axes = tuple(axes[axis] for axis in _to_last(len(axes)))
+        new = Formula(axes, _reading(formula.value, images))
+        twin = editor.op("index", operands, hint=op.result.name, span=op.span, formula=new)
+        return self._first(twin, op, editor) if turns else twin
 
     def _known(self, op: Op) -> list[Value]:
         return [value for value in op.operands if value in self.last]
@@ -132,6 +161,25 @@ class _Assignment:
         value = editor.op("transpose", [twin], span=op.span, permutation=order)
         self.last[value] = twin
         return value
+
+
+def _reading(expr: Expr, images: Set[str]) -> Expr:
+    """The expression where the images that it reads are channels last."""
+    inner = map_children(expr, lambda child: _reading(child, images))
+    if not isinstance(inner, Load) or inner.buffer not in images:
+        return inner
+    order = _to_last(len(inner.indices))
+    return replace(inner, indices=tuple(inner.indices[axis] for axis in order))
+
+
+def _is_image_of(formula: Formula, load: Load) -> bool:
+    """Whether the formula makes an image of the one that it loads: it reads the same number of it,
+    and where along its rows and columns depends on where the result is along its own."""
+    batch, *rest = (axis.name for axis in formula.axes)
+    if len(load.indices) != len(formula.axes) or load.indices[0] != Var(batch):
+        return False
+    places = zip(load.indices[2:], rest[1:], strict=True)
+    return len(rest) > 1 and all(name in variables(place) for place, name in places)
 
 
 def _pays(op: Op) -> bool:
