@@ -45,6 +45,7 @@ def graph_passes(fast_math: bool = False) -> tuple[Step, ...]:
         Step("fold", "what is known now is computed now"),
         Step("cse", "layers repeat shapes, masks and constants; and folding made equals"),
         Step(f"canonicalize{real}", "folded and shared operands let more rules apply"),
+        Step("join_pads", "gradients of slices; what that joins may be joined with more"),
         Step("join_concats", "before fusion, which takes so many ops into one kernel and no more"),
         Step("dce", "fusion must not weigh readers that nobody reads"),
         Step("choose_layouts", "of what is left: transposes then fuse into what reads them"),

@@ -1,6 +1,6 @@
 """Every pass there is, registered by name: import this to be able to run them.
 
-Graph to graph: differentiate, canonicalize, fold, cse, join_concats, dce, decompose,
+Graph to graph: differentiate, canonicalize, fold, cse, join_pads, join_concats, dce, decompose,
 choose_layouts, fuse. Loops to loops: share_kernels, schedule, prepare, plan_memory, and the
 transformations that strategies are made of.
 """
@@ -17,6 +17,7 @@ from stepwell.lowering.differentiate import Differentiate
 from stepwell.lowering.fold import Fold
 from stepwell.lowering.fuse import Fuse
 from stepwell.lowering.join_concats import JoinConcats
+from stepwell.lowering.join_pads import JoinPads
 from stepwell.lowering.parallelize import Parallelize
 from stepwell.lowering.plan_memory import PlanMemory
 from stepwell.lowering.prepare import Prepare
@@ -25,7 +26,7 @@ from stepwell.lowering.share_kernels import ShareKernels
 from stepwell.lowering.transforms.passes import TRANSFORMS
 
 GRAPH_PASSES = (
-    *(Differentiate, Canonicalize, Fold, Cse, JoinConcats, Dce),
+    *(Differentiate, Canonicalize, Fold, Cse, JoinPads, JoinConcats, Dce),
     *(Decompose, ChooseLayouts, Fuse),
 )
 LOOP_PASSES = (ShareKernels, Schedule, Prepare, Parallelize, PlanMemory, *TRANSFORMS)
