@@ -26,7 +26,7 @@ from stepwell.native_call import Native, NativeCall
 from stepwell.outputs import OutputPool
 from stepwell.parameters import Held, Parameters, hold
 from stepwell.report import KernelReport, Kernels, Memory
-from stepwell.signature import Signature
+from stepwell.signature import SEED, Signature
 from stepwell.state import StateBlock
 from stepwell.suggestions import did_you_mean, listed
 from stepwell.threads import Threads, require_count, threads_of
@@ -185,6 +185,8 @@ class Model:
             if name in given:
                 raise InputError(f"{self.name}: input `{name}` is given twice")
             given[name] = value
+        if SEED in self.signature.inputs:
+            given.setdefault(SEED.name, 0)
         missing = [str(a) for a in self.signature.inputs if a.name not in given]
         if missing:
             raise InputError(f"{self.name}: no value for input {listed(missing)}")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stepwell.ir.diagnostics import InputError
-from stepwell.ir.dtypes import BY_NAME
+from stepwell.ir.dtypes import BY_NAME, I64
 from stepwell.ir.size import (
     Dim,
     evaluate,
@@ -43,6 +43,10 @@ class Argument:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.type}"
+
+
+# The seed of random numbers: the one input that a call may leave out. It is 0 then.
+SEED = Argument("seed", TensorType(I64))
 
 
 @dataclass(frozen=True)

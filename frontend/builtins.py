@@ -5,6 +5,7 @@ from __future__ import annotations
 from stepwell.frontend import (
     creation_functions,
     math_functions,
+    random_functions,
     shape_functions,
     window_functions,
 )
@@ -14,6 +15,7 @@ __all__ = [
     "BUILTINS",
     "creation_functions",
     "math_functions",
+    "random_functions",
     "shape_functions",
     "window_functions",
 ]

@@ -13,7 +13,7 @@ from stepwell.ir.dtypes import BOOL, F32, I64, DType
 from stepwell.ir.size import Dim
 
 
-def _shape(call: BuiltinCall, value: Any) -> tuple[Dim, ...]:
+def checked_shape(call: BuiltinCall, value: Any) -> tuple[Dim, ...]:
     shape = call.shape(value, "shape")
     if len(shape) > MAX_RANK:
         call.fail("SW0502", f"a tensor has at most {MAX_RANK} axes", "shape")
@@ -23,7 +23,7 @@ def _shape(call: BuiltinCall, value: Any) -> tuple[Dim, ...]:
 
 
 def _filled(call: BuiltinCall, shape: Any, value: Any, dtype: DType) -> Tensor:
-    return number_tensor(call.e, value, dtype, _shape(call, shape), call.span)
+    return number_tensor(call.e, value, dtype, checked_shape(call, shape), call.span)
 
 
 @builtin
@@ -44,7 +44,7 @@ def full(call: BuiltinCall, shape: Any, value: Any, dtype: Any = None) -> Any:
     if isinstance(value, Tensor):
         if value.shape:
             call.fail("SW0213", "the value must be one element", "value", value.describe())
-        return broadcast(call.e, value, _shape(call, shape), call.span)
+        return broadcast(call.e, value, checked_shape(call, shape), call.span)
     if isinstance(value, Scalar):
         call.fail("SW0604", "one element of a formula cannot fill a tensor", "value")
     if dtype is None:
@@ -57,7 +57,7 @@ def full(call: BuiltinCall, shape: Any, value: Any, dtype: Any = None) -> Any:
 @builtin
 def iota(call: BuiltinCall, shape: Any, axis: Any = 0, dtype: Any = I64) -> Any:
     """0, 1, 2, … along an axis."""
-    wanted = _shape(call, shape)
+    wanted = checked_shape(call, shape)
     rank = len(wanted)
     at = call.integer(axis, "axis")
     if not -rank <= at < rank:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from stepwell.frontend.elements import FormulaState
     from stepwell.frontend.modules import CheckedProgram, LoadedModule
     from stepwell.frontend.pending import PendingParameter
+    from stepwell.frontend.random_source import RandomSource
 
 
 class Poisoned(Exception):
@@ -93,6 +94,9 @@ class Elaboration:
         self.exact: dict[tuple[Dim, Dim], None] = {}  # (a, b): b divides a, checked on entry
         self.models: dict[Any, str] = {}  # models called, with the prefix of their parameters
         self.parameters: dict[str, Tensor] = {}
+        self.root = self.builder  # where inputs are declared, whatever region is being built
+        self.random: RandomSource | None = None  # preset where a program keeps it as state
+        self.training = False  # what the name `training` is worth
 
     @property
     def frame(self) -> Frame:

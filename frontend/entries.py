@@ -22,6 +22,7 @@ from stepwell.frontend.formals import bind_statics
 from stepwell.frontend.modules import CheckedProgram, LoadedModule
 from stepwell.frontend.numbers import as_dim
 from stepwell.frontend.operators import number_tensor
+from stepwell.frontend.random_source import SEED
 from stepwell.frontend.signatures import CLASSES, dtype_of, free_names, is_static
 from stepwell.frontend.suggest import did_you_mean
 from stepwell.frontend.values import Origin, Pack, Tensor, is_number, kind_of
@@ -59,6 +60,7 @@ class Entry:
             try:
                 self._bind()
                 self.value = finish_body(e, self.frame)
+                self._seed_is_no_parameter()
                 self._inputs_determine_sizes()
                 self._results = self._named_results()
             except UserError as error:
@@ -71,6 +73,16 @@ class Entry:
                     Diagnostic("SW0503", "this is nested too deeply to evaluate", (Label(span),))
                 )
         return e.faults
+
+    def _seed_is_no_parameter(self) -> None:
+        parameter = self.e.parameters.get(SEED)
+        if parameter is not None and self.e.random is not None:
+            self.e.fail(
+                "SW0415",
+                "the parameter `seed` is in the way of the seed of random numbers",
+                parameter.origin.span,
+                help="give the parameter another name",
+            )
 
     def graph(self) -> Graph:
         """The finished graph."""
@@ -101,6 +113,8 @@ class Entry:
         for formal in function.formals:
             if not is_static(formal.type):
                 self._input(formal)
+        if all(value.name != SEED for value in e.builder.inputs):
+            e.builder.unique(SEED)  # kept free for random numbers
 
     def _unique_names(self) -> None:
         seen: set[str] = set()

@@ -24,6 +24,8 @@ from stepwell.frontend.values import Declared, Namespace, Pack, Tensor, kind_of
 from stepwell.ir.diagnostics import UserError
 from stepwell.ir.dtypes import BY_NAME, DType
 
+TRAINING = "training"  # true within a training step, and known at compile time
+
 
 @evaluates(s.Name)
 def _name(e: Elaboration, node: s.Name) -> Any:
@@ -46,6 +48,8 @@ def _global(e: Elaboration, name: str) -> Any:
     for names in (e.frame.module.names, prelude().names, BUILTINS, BY_NAME):
         if name in names:
             return names[name]
+    if name == TRAINING:
+        return e.training
     bound = e.frame.scopes[0].get(f"{name}[]")
     return bound if isinstance(bound, DType) else None
 
@@ -56,6 +60,7 @@ def unknown_name(e: Elaboration, node: s.Name) -> Any:
     if name in RUNTIME_LATER:
         raise UserError([not_there_yet(name, node.span)])
     known = [*e.frame.names(), *e.frame.module.names, *prelude().names, *BUILTINS, *BY_NAME]
+    known.append(TRAINING)
     hint = did_you_mean(name, (k for k in known if not k.endswith("[]")))
     inside = [
         f"{space}.{name}"

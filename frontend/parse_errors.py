@@ -64,9 +64,6 @@ RUNTIME_LATER = {
     "state": "state carried between calls",
     "metric": "training",
     "yield": "run-time loops",
-    "dropout": "random numbers",
-    "uniform": "random numbers",
-    "normal": "random numbers",
 }
 _STARTS_EXPRESSION = {"NAME", "INT", "LPAR", "LSQB"}
 _OPERATORS = {"PLUS", "MINUS", "STAR", "TIMES", "POWER", "OR", "AND", "COMPARE", "PIPE", "DOT"}

@@ -91,13 +91,13 @@ fn f(x: f32[N]) -> f32[N] {
         "SW0110",
         "a reserved word: not there yet",
         (
-            "`train`, `optimizer`, `grad`, `scan`, `while`, `print`, `assert`, `state`, "
-            "random numbers and their relatives are words of the language that this "
-            "version does not have yet."
+            "`train`, `optimizer`, `grad`, `scan`, `while`, `print`, `assert`, `state` "
+            "and their relatives are words of the language that this version does not "
+            "have yet."
         ),
         """\
 model f(x: f32[N]) -> f32[N] {
-    let y = dropout(x, 0.1)
+    let y = print(x)
     y
 }
 """,
@@ -664,6 +664,21 @@ model f(x: f32[N, D]) -> f32[N, 4] {
 }
 """,
         "Write a number for the size in the model's signature: `x: f32[N, 784]`.",
+    ),
+    Entry(
+        "SW0415",
+        "`seed` is the seed of random numbers",
+        (
+            "A model that draws random numbers has an input `seed: i64`, which is added "
+            "behind the others. An input or a parameter of that name and another type "
+            "is in its way."
+        ),
+        """\
+model f(seed: f32[N]) -> f32[N] {
+    seed + uniform([N])
+}
+""",
+        "Give yours another name; or declare the seed yourself, as `seed: i64[]`.",
     ),
     # Arithmetic at compile time, and limits
     Entry(

@@ -79,7 +79,10 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def add_weights(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", "-w", metavar="W", help="a .safetensors or .npz file")
     parser.add_argument(
-        "--seed", type=int, default=0, help="of the initialisers, where there are no weights"
+        "--seed",
+        type=int,
+        default=0,
+        help="of the initialisers, where there are no weights, and of random numbers",
     )
 
 

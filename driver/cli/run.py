@@ -30,6 +30,7 @@ from stepwell.compilation import Compilation
 from stepwell.debug import Trace
 from stepwell.files import write_file
 from stepwell.model import Model
+from stepwell.signature import SEED
 from stepwell.source import read_source
 from stepwell.threads import require_count
 from stepwell.weights import described
@@ -79,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
         source, trace = read_source(args.file), Trace.start(args.dump)
         compilation = Compilation(source, options(args, args.model), trace)
         model = compiled_model(compilation, args.weights, args.seed, threads=args.threads)
+    if SEED in model.signature.inputs:
+        inputs.setdefault(SEED.name, args.seed)
     before = {path: array.copy() for path, array in model.arrays.items()} if args.check else {}
     results = _named(model, model(**inputs))
     drawn = bool(model.parameters or model.state)

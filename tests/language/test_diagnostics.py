@@ -129,9 +129,6 @@ WORDS = {
     'model m(x: f32[N]) { print("x", x)\n x }': "print",
     'model m(x: f32[N]) { assert true, "no"\n x }': "assert",
     "layer m(x: f32[N]) { state s: f32[N] = zeros\n x }": "state",
-    "model m(x: f32[N]) { dropout(x, 0.1) }": "dropout",
-    "model m(x: f32[N]) { x + uniform([3]) }": "uniform",
-    "model m(x: f32[N]) { let y = normal([3])\n x }": "normal",
     "model m(x: f32[N]) { let yield = x\n x }": "yield",
 }
 
