@@ -27,6 +27,7 @@ from stepwell.ir.scalar import (
     variables,
     walk,
 )
+from stepwell.lowering.backward import backward_ops
 from stepwell.lowering.fusion_group import root_reduction
 
 VIEWS = frozenset(
@@ -46,27 +47,36 @@ class Kinds:
         self._formulas: dict[Op, Formula] = {}
         self._kinds: dict[Op, str] = {}
         self._anchors: dict[Value, Value] = {}
+        self._followed: set[Value] = set()
         self._computed: set[Value] = set()
-        outputs = set(graph.outcomes())
         for op in graph.ops:
             formulas = () if _is_data(op) else op.formulas()
             if len(formulas) == 1:
                 self._formulas[op] = formulas[0]
                 self._kinds[op] = _kind(op, formulas[0])
-        uses = graph.uses()
-        followed = {
-            value: value not in outputs and all(self._follows(op, value) for op in ops)
-            for value, ops in uses.items()
-        }
+        self._find_anchors(graph)
+
+    def _find_anchors(self, graph: Graph) -> None:
+        backward, outcomes = backward_ops(graph), set(graph.outcomes())
+        forward = {value for op in graph.ops if op not in backward for value in op.results}
+
+        def is_saved_for(op: Op, value: Value) -> bool:
+            return op in backward and value in forward
+
+        for value, ops in graph.uses().items():
+            near = (op for op in ops if not is_saved_for(op, value))
+            if value not in outcomes and all(self._follows(op, value) for op in near):
+                self._followed.add(value)
         for op, kind in self._kinds.items():
             if kind in REDUCING or any(value in self._computed for value in op.operands):
                 self._computed.add(op.result)
             if kind in ANCHORS:
                 self._anchors[op.result] = op.result
-                continue
-            for value in op.operands:
-                if kind != "reduction" and value in self._anchors and followed[value]:
-                    self._anchors[op.result] = self._anchors[value]
+            elif kind != "reduction":
+                for value in op.operands:
+                    ended = is_saved_for(op, value) or value not in self._followed
+                    if not ended and value in self._anchors:
+                        self._anchors[op.result] = self._anchors[value]
 
     def __contains__(self, op: Op) -> bool:
         return op in self._kinds
@@ -87,8 +97,13 @@ class Kinds:
 
     def anchor(self, value: Value) -> Value | None:
         """The contraction or window reduction that the value is an epilogue of: from it to the
-        value, every op reads at its own element and nothing else needs what is between."""
+        value, every op reads at its own element and nothing else needs what is between. What a
+        backward pass reads of the forward pass was stored: it is no epilogue there."""
         return self._anchors.get(value)
+
+    def ends(self, value: Value) -> bool:
+        """Whether the value ends what follows a contraction or window: then it is stored."""
+        return value in self._anchors and value not in self._followed
 
     def computed(self, value: Value) -> bool:
         """Whether a reduction or contraction is somewhere above the value."""

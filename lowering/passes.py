@@ -1,8 +1,8 @@
 """Every pass there is, registered by name: import this to be able to run them.
 
 Graph to graph: differentiate, canonicalize, fold, cse, join_pads, join_concats, dce, decompose,
-choose_layouts, fuse. Loops to loops: share_kernels, schedule, prepare, plan_memory, and the
-transformations that strategies are made of.
+choose_layouts, recompute, fuse. Loops to loops: share_kernels, schedule, prepare, plan_memory, and
+the transformations that strategies are made of.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from stepwell.lowering.join_pads import JoinPads
 from stepwell.lowering.parallelize import Parallelize
 from stepwell.lowering.plan_memory import PlanMemory
 from stepwell.lowering.prepare import Prepare
+from stepwell.lowering.recompute import Recompute
 from stepwell.lowering.schedule import Schedule
 from stepwell.lowering.share_kernels import ShareKernels
 from stepwell.lowering.transforms.passes import TRANSFORMS
 
 GRAPH_PASSES = (
     *(Differentiate, Canonicalize, Fold, Cse, JoinPads, JoinConcats, Dce),
-    *(Decompose, ChooseLayouts, Fuse),
+    *(Decompose, ChooseLayouts, Recompute, Fuse),
 )
 LOOP_PASSES = (ShareKernels, Schedule, Prepare, Parallelize, PlanMemory, *TRANSFORMS)
 
