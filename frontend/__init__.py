@@ -12,9 +12,19 @@ if TYPE_CHECKING:
     from stepwell.frontend.modules import CheckedProgram
     from stepwell.frontend.parser import parse
     from stepwell.frontend.printer import render_ast
-    from stepwell.frontend.program import check, elaborate, models
+    from stepwell.frontend.program import check, elaborate, elaborate_train, models, trains
 
-__all__ = ["CheckedProgram", "check", "elaborate", "find_module", "models", "parse", "render_ast"]
+__all__ = [
+    "CheckedProgram",
+    "check",
+    "elaborate",
+    "elaborate_train",
+    "find_module",
+    "models",
+    "parse",
+    "render_ast",
+    "trains",
+]
 
 # A program from the cache is looked up by the text of its modules; nothing is parsed.
 __getattr__ = lazily(
@@ -23,9 +33,11 @@ __getattr__ = lazily(
         "CheckedProgram": "modules",
         "check": "program",
         "elaborate": "program",
+        "elaborate_train": "program",
         "find_module": "library",
         "models": "program",
         "parse": "parser",
         "render_ast": "printer",
+        "trains": "program",
     },
 )

@@ -13,6 +13,7 @@ from typing import Any
 from stepwell.frontend import syntax as s
 from stepwell.frontend.elaboration import POISON, Elaboration, Poisoned, place
 from stepwell.frontend.evaluation import evaluate, evaluates
+from stepwell.frontend.initializers import initializer_text
 from stepwell.frontend.limits import MAX_REPEAT
 from stepwell.frontend.operators import number_tensor
 from stepwell.frontend.parse_errors import RUNTIME_LATER, not_there_yet
@@ -24,6 +25,7 @@ from stepwell.frontend.traverse import walk
 from stepwell.frontend.values import (
     Declared,
     Deferred,
+    Held,
     Namespace,
     Origin,
     Scalar,
@@ -101,7 +103,7 @@ def run_block(e: Elaboration, block: s.Block) -> Any:
 
 def _spoil(e: Elaboration, statement: s.Statement) -> None:
     for node in walk(statement):
-        if isinstance(node, (s.Let, s.Param)):
+        if isinstance(node, (s.Let, s.Param, s.State)):
             names = [b.name for b in node.bindings] if isinstance(node, s.Let) else [node.name]
             e.frame.scopes[-1] |= dict.fromkeys(names, POISON)
         elif isinstance(node, s.Assign):
@@ -118,6 +120,10 @@ def run_statement(e: Elaboration, statement: s.Statement, last: bool) -> Any:
             _let(e, statement)
         case s.Param():
             _param(e, statement)
+        case s.State():
+            _state(e, statement)
+        case s.Metric():
+            _metric(e, statement)
         case s.Assign():
             _assign(e, statement)
         case s.Repeat():
@@ -194,6 +200,8 @@ def _layer_calls(e: Elaboration, node: s.Expr) -> int:
         target: Any = None
         if isinstance(part, s.Call):
             target = part.function
+            while isinstance(target, s.Call) and target.arguments:  # checkpoint(block)(x)
+                target = target.arguments[0]
         elif isinstance(part, s.Pipe) and not isinstance(part.target, s.Call):
             target = part.target
         found = declared(e, target)
@@ -216,12 +224,13 @@ def _param(e: Elaboration, statement: s.Param) -> None:
     frame = e.frame
     if statement.name in RUNTIME_LATER:
         raise UserError([not_there_yet(statement.name, statement.span)])
-    if frame.function.kind == "fn":
+    if frame.function.kind in ("fn", "optimizer"):
+        instead = "layer" if frame.function.kind == "fn" else "state"
         e.fail(
             "SW0402",
-            "a `fn` has no parameters",
+            f"{_a(frame.function.kind)} has no parameters",
             statement.span,
-            help=f"declare `layer {frame.function.name}(…)` instead",
+            help=f"declare a `{instead}` instead",
         )
     pending = PendingParameter(statement, frame, frame.naming.path(statement.name))
     if any(isinstance(dim, s.Name) and dim.name in pending.unknown() for dim in _dims(statement)):
@@ -231,13 +240,66 @@ def _param(e: Elaboration, statement: s.Param) -> None:
     frame.scopes[-1][statement.name] = declare(e, statement, pending.path)
 
 
+def _a(kind: str) -> str:
+    return f"an `{kind}`" if kind == "optimizer" else f"a `{kind}`"
+
+
 def _dims(statement: s.Param) -> tuple[Any, ...]:
     return statement.type.dims or ()
+
+
+def _state(e: Elaboration, statement: s.State) -> None:
+    frame = e.frame
+    if frame.function.kind == "fn":
+        e.fail(
+            "SW0402",
+            "a `fn` has no state",
+            statement.span,
+            help=f"declare `layer {frame.function.name}(…)` instead",
+        )
+    type = frame.like if statement.type is None else tensor_type(e, statement.type)
+    if type is None:
+        e.fail(
+            "SW0410",
+            f"the state `{statement.name}` needs a type",
+            statement.span,
+            help=f"write `state {statement.name}: f32[C] = zeros`",
+        )
+    text = "zeros"
+    if statement.initializer is not None:
+        text = initializer_text(e, statement.initializer, type)
+    path = frame.naming.path(statement.name)
+    tensor = e.parameter(path, type, text, statement.span, statement.name, "state")
+    new = e.builder.updates.get(tensor.value, tensor.value)  # by an earlier call of the model
+    frame.scopes[-1][statement.name] = Held(tensor, Tensor(new, tensor.origin))
+
+
+def _metric(e: Elaboration, statement: s.Metric) -> None:
+    if e.train is None or e.frame.function.kind != "train":
+        e.fail("SW0705", "a `metric` stands in a `train` block", statement.span)
+    e.train.metric(e, statement)
+
+
+def _hold(e: Elaboration, held: Held, statement: s.Assign) -> None:
+    """Give a state its value for after the run."""
+    span, name = statement.span, statement.name
+    value = evaluate(e, statement.value)
+    new = conform(e, value, held.tensor.type, statement.value.span, f"`{name}`", span)
+    held.current = Tensor(new.value, Origin(span, f"from `{name} = …` at {place(span)}"))
+    e.builder.update(held.tensor.value, new.value)
 
 
 def _assign(e: Elaboration, statement: s.Assign) -> None:
     frame = e.frame
     scope = next((x for x in reversed(frame.scopes) if statement.name in x), None)
+    if scope is not None and scope[statement.name] is POISON:
+        raise Poisoned
+    if scope is not None and isinstance(held := scope[statement.name], Held):
+        _hold(e, held, statement)
+        return
+    if scope is None and frame.function.kind == "train" and e.train is not None:
+        e.train.setting(e, statement)
+        return
     if scope is None:
         e.fail(
             "SW0301",

@@ -7,6 +7,7 @@ from stepwell.frontend import (
     math_functions,
     random_functions,
     shape_functions,
+    transformations,
     window_functions,
 )
 from stepwell.frontend.builtin_calls import BUILTINS
@@ -17,5 +18,6 @@ __all__ = [
     "math_functions",
     "random_functions",
     "shape_functions",
+    "transformations",
     "window_functions",
 ]

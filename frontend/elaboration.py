@@ -15,7 +15,14 @@ from stepwell.frontend.limits import MAX_OPS
 from stepwell.frontend.values import Origin, Tensor
 from stepwell.ir.diagnostics import Diagnostic, Label, UserError
 from stepwell.ir.graph.builder import GraphBuilder
-from stepwell.ir.graph.core import Attribute, Constraint, Parameter, TypeRuleError, Value
+from stepwell.ir.graph.core import (
+    Attribute,
+    Constraint,
+    Parameter,
+    ParameterKind,
+    TypeRuleError,
+    Value,
+)
 from stepwell.ir.size import Dim, symbols
 from stepwell.ir.span import Span
 from stepwell.ir.types import TensorType
@@ -25,6 +32,11 @@ if TYPE_CHECKING:
     from stepwell.frontend.modules import CheckedProgram, LoadedModule
     from stepwell.frontend.pending import PendingParameter
     from stepwell.frontend.random_source import RandomSource
+    from stepwell.frontend.train_blocks import TrainParts
+
+
+ENTRIES = ("model", "train")  # kinds of declarations that are compiled
+_WORDS = {"param": "parameter", "state": "state"}
 
 
 class Poisoned(Exception):
@@ -69,6 +81,7 @@ class Frame:
     assignable: int = 0  # inside how many `repeat` and `if` the current statement stands
     pending: list[PendingParameter] = field(default_factory=list)
     shares: bool = False  # a model called again: its parameters exist already
+    like: TensorType | None = None  # the type of states that are declared without one
 
     def lookup(self, name: str) -> Any:
         for scope in reversed(self.scopes):
@@ -97,6 +110,9 @@ class Elaboration:
         self.root = self.builder  # where inputs are declared, whatever region is being built
         self.random: RandomSource | None = None  # preset where a program keeps it as state
         self.training = False  # what the name `training` is worth
+        self.train: TrainParts | None = None  # the train block that is being read
+        self.calls: list[dict[Any, Any]] = [{}]  # a train block's calls of models, per region
+        self.emitted = 0
 
     @property
     def frame(self) -> Frame:
@@ -116,7 +132,8 @@ class Elaboration:
         **attributes: Attribute,
     ) -> Tensor:
         """Append an op. `spans` are the operands' places, `what` the name for people."""
-        if len(self.builder.ops) >= MAX_OPS:
+        self.emitted += 1
+        if self.emitted > MAX_OPS:
             self.fail("SW0502", f"this model has more than {MAX_OPS} operations", span)
         try:
             value = self.builder.op(
@@ -152,32 +169,39 @@ class Elaboration:
         return Tensor(value, tensor.origin)
 
     def parameter(
-        self, path: str, type: TensorType, initializer: str, span: Span, name: str
+        self,
+        path: str,
+        type: TensorType,
+        initializer: str,
+        span: Span,
+        name: str,
+        kind: ParameterKind = "param",
     ) -> Tensor:
-        """A new parameter, or the existing one where a model is called again."""
+        """A new parameter or state, or the existing one where a model is called again."""
         known = self.parameters.get(path)
         if known is not None:
             if self.frame.shares and known.type == type:
                 return known
             self.fail(
                 "SW0404",
-                f"the parameter `{path}` is declared twice",
+                f"the {_WORDS[kind]} `{path}` is declared twice",
                 span,
                 f"{type} here, {known.type} before",
                 help='give the layer call a name of its own: `name: "…"`',
             )
-        if self.frames[0].function.kind == "model" and (free := _symbols(type)):
+        if self.frames[0].function.kind in ENTRIES and (free := _symbols(type)):
             self.fail(
                 "SW0409",
-                f"the parameter `{path}` has the unknown size `{free[0]}`",
+                f"the {_WORDS[kind]} `{path}` has the unknown size `{free[0]}`",
                 span,
                 str(type),
-                help=f"write a number for `{free[0]}` in the model's signature",
+                help=f"write a number for `{free[0]}` in the signature of the "
+                f"{self.frames[0].function.kind}",
             )
         value = Value(path, type)
         self.builder.unique(path)
-        self.builder.parameters.append(Parameter(value, initializer, span))
-        tensor = Tensor(value, Origin(span, f"from `param {name}` at {place(span)}"))
+        self.builder.parameters.append(Parameter(value, initializer, span, kind))
+        tensor = Tensor(value, Origin(span, f"from `{kind} {name}` at {place(span)}"))
         self.parameters[path] = tensor
         return tensor
 
@@ -235,3 +259,15 @@ def place(span: Span) -> str:
 def computed(span: Span) -> Origin:
     """The origin of an unnamed intermediate result."""
     return Origin(span, f"computed at {place(span)}", computed=True)
+
+
+def seen_from_outside(error: UserError, name: str, call: Span) -> UserError:
+    """A mistake inside a library function, told at the user's call of it."""
+    told = []
+    for fault in error.diagnostics:
+        if fault.span.file == call.file:
+            told.append(fault)
+            continue
+        labels = (Label(call, f"in this call of `{name}`"), *fault.labels)
+        told.append(Diagnostic(fault.code, fault.message, labels, fault.notes, fault.help))
+    return UserError(told, error.sources)

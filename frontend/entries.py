@@ -16,7 +16,8 @@ from stepwell.frontend import syntax as s
 from stepwell.frontend.arguments import Given
 from stepwell.frontend.bodies import finish_body
 from stepwell.frontend.calls import call_value  # noqa: F401
-from stepwell.frontend.elaboration import Elaboration, Frame, Naming, Poisoned, place
+from stepwell.frontend.custom_gradients import with_own_gradient
+from stepwell.frontend.elaboration import ENTRIES, Elaboration, Frame, Naming, Poisoned, place
 from stepwell.frontend.evaluation import evaluate
 from stepwell.frontend.formals import bind_statics
 from stepwell.frontend.modules import CheckedProgram, LoadedModule
@@ -29,10 +30,12 @@ from stepwell.frontend.values import Origin, Pack, Tensor, is_number, kind_of
 from stepwell.ir import size
 from stepwell.ir.diagnostics import Diagnostic, Label, UserError
 from stepwell.ir.dtypes import BOOL, F32, I64, DType
-from stepwell.ir.graph.core import Graph
+from stepwell.ir.graph.core import Graph, Value
 from stepwell.ir.recursion import deep_recursion
 from stepwell.ir.size import Dim
 from stepwell.ir.types import TensorType
+
+_ENTRY = {"model": "model's", "train": "train block's"}
 
 
 class Entry:
@@ -45,8 +48,10 @@ class Entry:
         function: s.Function,
         statics: Mapping[str, Any],
         pack_rank: int | None,
+        training: bool = False,
     ) -> None:
         self.e = Elaboration(program, function.name)
+        self.e.training = training
         self.frame = Frame(function, module, Naming())
         self.function, self.statics, self.pack_rank = function, statics, pack_rank
         self.value: Any = None
@@ -59,10 +64,9 @@ class Entry:
         with deep_recursion():
             try:
                 self._bind()
-                self.value = finish_body(e, self.frame)
+                self._results = self.evaluate()
                 self._seed_is_no_parameter()
                 self._inputs_determine_sizes()
-                self._results = self._named_results()
             except UserError as error:
                 e.record(error)
             except Poisoned:
@@ -73,6 +77,12 @@ class Entry:
                     Diagnostic("SW0503", "this is nested too deeply to evaluate", (Label(span),))
                 )
         return e.faults
+
+    def evaluate(self) -> list[tuple[str, Value]]:
+        """Elaborate the body; the results of the graph."""
+        own = self.function.gradient is not None
+        self.value = (with_own_gradient if own else finish_body)(self.e, self.frame)
+        return self._named_results()
 
     def _seed_is_no_parameter(self) -> None:
         parameter = self.e.parameters.get(SEED)
@@ -127,17 +137,18 @@ class Entry:
 
     def _input(self, formal: s.Formal) -> None:
         e = self.e
-        if self.function.kind == "model" and formal.type.dims and formal.type.name in CLASSES:
+        kind = self.function.kind
+        if kind in ENTRIES and formal.type.dims and formal.type.name in CLASSES:
             e.fail(
                 "SW0220",
-                f"a model's inputs have one element type, not `{formal.type.name}`",
+                f"a {kind}'s inputs have one element type, not `{formal.type.name}`",
                 formal.type.span,
                 help="write `f32[…]`",
             )
         dtype = dtype_of(e, self.frame, formal.type)
         type = TensorType(dtype, self._shape(formal))
         value = e.builder.input(formal.name, type)
-        whose = "the model's input" if self.function.kind == "model" else "the argument"
+        whose = f"the {_ENTRY[kind]} input" if kind in ENTRIES else "the argument"
         origin = Origin(formal.span, f"from {whose} `{formal.name}` at {place(formal.span)}")
         self.frame.scopes[0][formal.name] = Tensor(value, origin)
 
@@ -160,10 +171,10 @@ class Entry:
         self.e.builder.sizes.append(name)
 
     def _pack(self, pack: s.Pack) -> tuple[Dim, ...]:
-        if self.function.kind == "model":
+        if self.function.kind in ENTRIES:
             self.e.fail(
                 "SW0220",
-                "a model's inputs have a fixed number of axes",
+                f"a {self.function.kind}'s inputs have a fixed number of axes",
                 pack.span,
                 help="name each axis: `f32[N, D]`",
             )
@@ -179,7 +190,7 @@ class Entry:
 
     def _inputs_determine_sizes(self) -> None:
         """Every size must be solvable from some input's shape."""
-        if self.function.kind != "model":
+        if self.function.kind not in ENTRIES:
             return
         known: set[str] = set()
         dims = [dim for value in self.e.builder.inputs for dim in value.type.shape]
@@ -205,12 +216,12 @@ class Entry:
         results = []
         for i, value in enumerate(values):
             span = self.function.body.span
-            if is_number(value) and self.function.kind != "model":
+            if is_number(value) and self.function.kind not in ENTRIES:
                 continue
             if is_number(value):
                 value = number_tensor(self.e, value, dtype_of_number(value), (), span)
             if not isinstance(value, Tensor):
-                if self.function.kind != "model":
+                if self.function.kind not in ENTRIES:
                     continue
                 self.e.fail(
                     "SW0218",

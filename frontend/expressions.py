@@ -20,7 +20,7 @@ from stepwell.frontend.operators import binary, unary
 from stepwell.frontend.parse_errors import RUNTIME_LATER, not_there_yet
 from stepwell.frontend.pending import PendingParameter
 from stepwell.frontend.suggest import did_you_mean
-from stepwell.frontend.values import Declared, Namespace, Pack, Tensor, kind_of
+from stepwell.frontend.values import Declared, Held, Namespace, Pack, Tensor, kind_of
 from stepwell.ir.diagnostics import UserError
 from stepwell.ir.dtypes import BY_NAME, DType
 
@@ -35,6 +35,8 @@ def _name(e: Elaboration, node: s.Name) -> Any:
         raise Poisoned
     if isinstance(value, PendingParameter) and value.tensor is not None:
         return value.tensor
+    if isinstance(value, Held):
+        return value.current
     if value is None:
         value = _global(e, name)
     if value is None:

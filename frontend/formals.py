@@ -68,7 +68,7 @@ def bind_formals(e: Elaboration, frame: Frame, given: list[Given], call: Span) -
 def bind_statics(e: Elaboration, frame: Frame, bound: dict[str, Given]) -> None:
     """Bind the arguments known at compile time, in order: a default may use those before it."""
     for formal in frame.function.formals:
-        if not is_static(formal.type):
+        if not is_static(formal.type) or formal.name in frame.scopes[0]:
             continue
         argument = bound.get(formal.name)
         if argument is None and formal.default is None:

@@ -14,12 +14,13 @@ from pathlib import Path
 Loader = Callable[[str, bool, str], "tuple[str, str] | None"]
 
 LIBRARY = "stdlib/"
+ALWAYS = ("prelude", "losses", "optimizers")  # in scope without `use`
 _FOLDER = Path(__file__).parent / "stdlib"
 
 
 def library_names() -> list[str]:
     """The modules of the standard library that `use` can name."""
-    return sorted(path.stem for path in _FOLDER.glob("*.well") if path.stem != "prelude")
+    return sorted({path.stem for path in _FOLDER.glob("*.well")} - set(ALWAYS))
 
 
 def library_source(name: str) -> tuple[str, str] | None:

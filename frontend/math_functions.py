@@ -13,7 +13,7 @@ from stepwell.frontend.builtin_calls import BUILTINS, BuiltinCall, builtin
 from stepwell.frontend.numbers import bounded, static_binary
 from stepwell.frontend.values import Builtin, Deferred, Scalar, Tensor, is_dim, is_number, kind_of
 from stepwell.ir import scalar, size
-from stepwell.ir.dtypes import BOOL, I64, DType
+from stepwell.ir.dtypes import BOOL, F32, I64, DType
 
 
 def _unary(name: str) -> Callable[..., Any]:
@@ -184,9 +184,12 @@ def all_(call: BuiltinCall, x: Any, axis: Any = None, keep: Any = False) -> Any:
 
 @builtin
 def mean(call: BuiltinCall, x: Any, axis: Any = None, keep: Any = False) -> Any:
-    """The sum times 1/n; divided by n where n is known only at run time."""
+    """The sum times 1/n; divided by n where n is known only at run time. Of bools, how many of
+    them are true, as a fraction in f32."""
     if not isinstance(x, Scalar):
         tensor = call.tensor(x, "x")
+        if tensor.dtype.is_bool:
+            x = tensor = call.emit("cast", [tensor], ["x"], dtype=F32)
         if not tensor.dtype.is_float:
             call.fail(
                 "SW0213",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from stepwell.frontend import syntax
-from stepwell.frontend.library import LIBRARY, Loader, library_names, library_source
+from stepwell.frontend.library import ALWAYS, LIBRARY, Loader, library_names, library_source
 from stepwell.frontend.parser import parse, parse_with_recovery
 from stepwell.frontend.suggest import did_you_mean
 from stepwell.frontend.values import Declared, Namespace
@@ -29,6 +29,7 @@ class LoadedModule:
     tree: syntax.Module
     names: dict[str, Declared | Namespace] = field(default_factory=dict)
     broken: frozenset[str] = frozenset()  # declared, but not readable
+    trains: dict[str, syntax.Function] = field(default_factory=dict)  # may share a model's name
 
     @property
     def is_library(self) -> bool:
@@ -47,13 +48,16 @@ class CheckedProgram:
     def sources(self) -> dict[str, str]:
         """Text by file name, for the renderer of diagnostics."""
         texts = {module.file: module.source for module in self.modules.values()}
-        return texts | {prelude().file: prelude().source}
+        library = map(_library_module, ALWAYS)
+        return texts | {module.file: module.source for module in library}
 
 
 @lru_cache(maxsize=1)
 def prelude() -> LoadedModule:
-    """The functions that are always in scope."""
-    return _library_module("prelude")
+    """The functions that are always in scope: a module with the names of several files."""
+    first = _library_module(ALWAYS[0])
+    names = {n: value for name in ALWAYS for n, value in _library_module(name).names.items()}
+    return LoadedModule(first.file, first.source, first.tree, names)
 
 
 @lru_cache(maxsize=16)
@@ -90,9 +94,11 @@ class Linker:
         return module
 
     def _declare(self, module: LoadedModule, function: syntax.Function) -> None:
-        earlier = module.names.get(function.name)
+        train = function.kind == "train"
+        earlier = (module.trains if train else module.names).get(function.name)
         if earlier is not None:
-            place = earlier.function.head if isinstance(earlier, Declared) else None
+            first = earlier.function if isinstance(earlier, Declared) else earlier
+            place = first.head if isinstance(first, syntax.Function) else None
             labels = [Label(function.head, "declared again")]
             labels += [Label(place, "first declared here")] if place else []
             self.faults.append(
@@ -105,7 +111,10 @@ class Linker:
                 ),
             )
             return
-        module.names[function.name] = Declared(function, module)
+        if train:
+            module.trains[function.name] = function
+        else:
+            module.names[function.name] = Declared(function, module)
 
     def _use(self, module: LoadedModule, use: syntax.Use) -> None:
         found = self.loader(use.target, use.is_file, module.file)

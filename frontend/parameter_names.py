@@ -24,12 +24,14 @@ def naming_of_call(
     frame = e.frame
     if callee.kind == "fn":
         return Naming(), False, given
-    if frame.function.kind == "fn":
+    if frame.function.kind in ("fn", "optimizer"):
         e.fail(
             "SW0403",
-            f"a `fn` cannot call the {callee.kind} `{callee.name}`",
+            f"a `{frame.function.kind}` cannot call the {callee.kind} `{callee.name}`",
             span,
-            help=f"a `fn` has no parameters: declare `layer {frame.function.name}(…)`",
+            help=f"a `fn` has no parameters: declare `layer {frame.function.name}(…)`"
+            if frame.function.kind == "fn"
+            else None,
         )
     name = None
     if not any(formal.name == "name" for formal in callee.function.formals):
@@ -83,6 +85,8 @@ def _only_model(e: Elaboration, callee: Declared) -> bool:
             return False
         if isinstance(node, (s.Name, s.Attribute)):
             found = declared(e, node)
-            if found is not None and found.kind != "fn" and found.function != callee.function:
+            if found is None or found.kind not in ("layer", "model"):
+                continue
+            if found.function != callee.function:
                 return False
     return True

@@ -52,17 +52,10 @@ WORDS = {
     "QUANTIFIER": "a reduction",
 }
 RUNTIME_LATER = {
-    "train": "training",
-    "optimizer": "optimisers",
-    "grad": "gradients",
-    "value_and_grad": "gradients",
-    "stop_gradient": "gradients",
     "scan": "run-time loops",
     "while": "run-time loops",
     "print": "printing from compiled code",
     "assert": "assertions in compiled code",
-    "state": "state carried between calls",
-    "metric": "training",
     "yield": "run-time loops",
 }
 _STARTS_EXPRESSION = {"NAME", "INT", "LPAR", "LSQB"}

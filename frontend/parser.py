@@ -26,7 +26,7 @@ from stepwell.ir.diagnostics import Diagnostic, Label, UserError
 from stepwell.ir.recursion import deep_recursion
 from stepwell.ir.span import Span
 
-_DECLARATION = re.compile(r"^(?:use|fn|layer|model|train|optimizer)\b[ \t]*(\w*)", re.MULTILINE)
+_DECLARATION = re.compile(r"^(?:use|fn|layer|model|optimizer)\b[ \t]*(\w*)|^train\b", re.MULTILINE)
 
 
 @lru_cache(maxsize=1)

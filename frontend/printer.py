@@ -105,6 +105,12 @@ def statement(node: Any, indent: str = "") -> list[str]:
         case s.Param(name=name, type=type, initializer=initializer):
             start = f" = {expression(initializer)}" if initializer is not None else ""
             return [f"{indent}param {name}: {type_ref(type)}{start}"]
+        case s.State(name=name, type=type, initializer=initializer):
+            typed = f": {type_ref(type)}" if type is not None else ""
+            start = f" = {expression(initializer)}" if initializer is not None else ""
+            return [f"{indent}state {name}{typed}{start}"]
+        case s.Metric(name=name, value=value):
+            return [f"{indent}metric {name} = {expression(value)}"]
         case s.Assign(name=name, value=value):
             return [f"{indent}{name} = {expression(value)}"]
         case s.Repeat(count=count, index=index, body=body):
@@ -136,7 +142,12 @@ def _function(node: s.Function) -> list[str]:
     elif results:
         arrow = f" -> ({', '.join(results)})"
     head = f"{node.kind} {node.name}({formals}){arrow} {{"
-    return [head, *_block(node.body, "    "), "}"]
+    lines = [head, *_block(node.body, "    "), "}"]
+    if node.gradient is not None:
+        names = ", ".join(node.gradient.cotangents)
+        lines[-1] = f"}} gradient({names}) {{"
+        lines += [*_block(node.gradient.body, "    "), "}"]
+    return lines
 
 
 def render_ast(module: s.Module) -> str:

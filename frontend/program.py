@@ -9,11 +9,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from stepwell.frontend import syntax as s
+from stepwell.frontend.elaboration import ENTRIES
 from stepwell.frontend.entries import Entry
 from stepwell.frontend.library import Loader, find_module
 from stepwell.frontend.modules import CheckedProgram, Linker, LoadedModule
+from stepwell.frontend.optimizer_entry import OptimizerEntry
 from stepwell.frontend.signatures import is_static
 from stepwell.frontend.suggest import did_you_mean
+from stepwell.frontend.training import MODES, Mode, TrainEntry
+from stepwell.frontend.traverse import walk
 from stepwell.ir import size
 from stepwell.ir.diagnostics import Diagnostic, Label, UserError
 from stepwell.ir.graph.core import Graph
@@ -29,11 +33,12 @@ def check(source: str, file: str, loader: Loader = find_module) -> CheckedProgra
         if not module.is_library:
             faults += _check_module(program, module)
     if faults:
-        raise UserError(_unique(faults), program.sources)
+        raise UserError(unique(faults), program.sources)
     return program
 
 
-def _unique(faults: list[Diagnostic]) -> list[Diagnostic]:
+def unique(faults: list[Diagnostic]) -> list[Diagnostic]:
+    """Each mistake once."""
     seen: dict[tuple[Any, ...], Diagnostic] = {}
     for fault in faults:
         seen.setdefault((fault.code, fault.message, fault.labels), fault)
@@ -63,7 +68,17 @@ _SAMPLES: dict[str, Callable[[str], Any]] = {
     "bool": lambda name: True,
     "string": lambda name: name,
 }
-_ALWAYS_WRONG = {"SW0110", "SW0301", "SW0304", "SW0306", "SW0307", "SW0308", "SW0402", "SW0403"}
+_ALWAYS_WRONG = {
+    "SW0110",
+    "SW0301",
+    "SW0304",
+    "SW0306",
+    "SW0307",
+    "SW0308",
+    "SW0402",
+    "SW0403",
+    "SW0706",
+}
 
 
 def _check_function(
@@ -77,14 +92,34 @@ def _check_function(
         isinstance(dim, s.Pack) for formal in function.formals for dim in formal.type.dims or ()
     )
     found: list[Diagnostic] = []
-    for rank in (2, 1, 0, 3, 4) if packed and function.kind != "model" else (0,):
-        faults = Entry(program, module, function, statics, rank).faults()
+    for rank in (2, 1, 0, 3, 4) if packed and function.kind not in ENTRIES else (0,):
+        faults = _faults(program, module, function, statics, rank)
         if not faults:
             return []
         found = found or faults
         if any(fault.code == "SW0502" for fault in faults):
             break
     return found
+
+
+def _faults(
+    program: CheckedProgram,
+    module: LoadedModule,
+    function: s.Function,
+    statics: Mapping[str, Any],
+    rank: int,
+) -> list[Diagnostic]:
+    """The mistakes of a declaration in each of the ways in which it can be elaborated."""
+    entries: list[Entry]
+    if function.kind == "train":
+        entries = [TrainEntry(program, module, function, statics, mode) for mode in MODES]
+    elif function.kind == "optimizer":
+        entries = [OptimizerEntry(program, module, function, statics, rank) for rank in (2, 1)]
+    else:
+        asks = any(isinstance(n, s.Name) and n.name == "training" for n in walk(function))
+        ways = (False, True) if asks else (False,)
+        entries = [Entry(program, module, function, statics, rank, way) for way in ways]
+    return next((faults for entry in entries if (faults := entry.faults())), [])
 
 
 def models(program: CheckedProgram) -> tuple[str, ...]:
@@ -109,5 +144,31 @@ def elaborate(
     entry = Entry(program, program.root, functions[model], statics or {}, None)
     faults = entry.faults()
     if faults:
-        raise UserError(_unique(faults), program.sources)
+        raise UserError(unique(faults), program.sources)
+    return entry.graph()
+
+
+def trains(program: CheckedProgram) -> tuple[str, ...]:
+    """The names of the train blocks that a program's own file declares, in order."""
+    return tuple(program.root.trains)
+
+
+def elaborate_train(
+    program: CheckedProgram,
+    name: str,
+    mode: Mode = "step",
+    statics: Mapping[str, Any] | None = None,
+) -> Graph:
+    """The graph of one train block: of one step, or of the evaluation of its loss and metrics."""
+    blocks = program.root.trains
+    if name not in blocks:
+        hint = did_you_mean(name, blocks) or (
+            f"train blocks here: {', '.join(blocks)}" if blocks else "declare one: `train …`"
+        )
+        span = Span(program.root.file, 1, 1, 1, 2)
+        fault = Diagnostic("SW0301", f"there is no train block `{name}`", (Label(span),), (), hint)
+        raise UserError([fault], program.sources)
+    entry = TrainEntry(program, program.root, blocks[name], statics or {}, mode)
+    if faults := entry.faults():
+        raise UserError(unique(faults), program.sources)
     return entry.graph()

@@ -25,6 +25,7 @@ from stepwell.frontend.values import (
     Pack,
     Scalar,
     Tensor,
+    Transformed,
     is_dim,
     kind_of,
 )
@@ -216,4 +217,6 @@ def _is_quotient(value: Any) -> bool:
 def _callable(value: Any, kinds: tuple[str, ...]) -> bool:
     if isinstance(value, Builtin):
         return "builtin" in kinds
+    if isinstance(value, Transformed):
+        return _callable(value.function, kinds)
     return isinstance(value, Declared) and value.kind in kinds

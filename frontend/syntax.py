@@ -3,8 +3,9 @@
     let h = x @ w + b   →   Let((Binding("h"),), Binary("+", Binary("@", x, w), b))
 
     module     ::= Module(file, uses, functions)
-    function   ::= Function(kind, name, formals, results, body)      kind: fn, layer, model
-    statement  ::= Let | Param | Repeat | Assign | expression
+    function   ::= Function(kind, name, formals, results, body, gradient)
+                   kind: fn, layer, model, train, optimizer
+    statement  ::= Let | Param | State | Metric | Repeat | Assign | expression
     expression ::= Name | Number | Boolean | String | ListOf | TupleOf | If
                  | Unary | Binary | Comparison | Pipe | Call | Attribute | Index
                  | Notation | Reduction
@@ -222,8 +223,25 @@ class Param(Node):
 
 
 @dataclass(frozen=True)
+class State(Node):
+    """`state name: type = initializer`; in an optimizer the type is the parameter's if absent."""
+
+    name: str
+    type: TypeRef | None
+    initializer: Expr | None
+
+
+@dataclass(frozen=True)
+class Metric(Node):
+    """`metric name = value`, in a train block."""
+
+    name: str
+    value: Expr
+
+
+@dataclass(frozen=True)
 class Assign(Node):
-    """A new value for an existing binding, inside `repeat` or a static `if`."""
+    """A new value for an existing binding, for a state, or a setting of a train block."""
 
     name: str
     value: Expr
@@ -236,7 +254,7 @@ class Repeat(Node):
     body: Block
 
 
-Statement = Let | Param | Assign | Repeat | Expr
+Statement = Let | Param | State | Metric | Assign | Repeat | Expr
 
 
 @dataclass(frozen=True)
@@ -262,14 +280,23 @@ class Result(Node):
 
 
 @dataclass(frozen=True)
+class OwnGradient(Node):
+    """`gradient(dy) { … }` after a function: names of the results' cotangents, the arguments'."""
+
+    cotangents: tuple[str, ...]
+    body: Block
+
+
+@dataclass(frozen=True)
 class Function(Node):
-    """A `fn`, `layer` or `model`; `head` spans from the keyword to the result type."""
+    """What a file declares, of any kind; `head` spans from the keyword to the result type."""
 
     kind: str
     name: str
     formals: tuple[Formal, ...]
     results: tuple[Result, ...]
     body: Block
+    gradient: OwnGradient | None
     head: Span = field(compare=False, repr=False)
 
 

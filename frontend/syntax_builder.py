@@ -49,13 +49,32 @@ class SyntaxBuilder(Transformer[Token, s.Module]):
         return token
 
     def function(self, meta: Meta, kind: Token, name: Token, *rest: Any) -> s.Function:
-        formals, results, body = rest
+        formals, results, body, gradient = rest
         span = self.span(meta)
         end = results[-1].span if results else self.token(name)
         head = self.token(kind).to(end)
+        if gradient is not None and kind != "fn":
+            raise MisplacedError(
+                gradient.span, f"a {kind} has no gradient of its own", "a `fn` can have one"
+            )
         return s.Function(
-            span, str(kind), str(name), tuple(formals or ()), tuple(results or ()), body, head
+            span,
+            str(kind),
+            str(name),
+            tuple(formals or ()),
+            tuple(results or ()),
+            body,
+            gradient,
+            head,
         )
+
+    def own_gradient(
+        self, meta: Meta, word: Token, names: tuple[Token, ...] | None, body: s.Block
+    ) -> s.OwnGradient:
+        return s.OwnGradient(self.span(meta), tuple(map(str, names or ())), body)
+
+    def names(self, meta: Meta, *names: Token) -> tuple[Token, ...]:
+        return names
 
     def formals(self, meta: Meta, *formals: s.Formal) -> tuple[s.Formal, ...]:
         return formals
@@ -100,6 +119,12 @@ class SyntaxBuilder(Transformer[Token, s.Module]):
 
     def param(self, meta: Meta, name: Token, type: s.TypeRef, initializer: Any) -> s.Param:
         return s.Param(self.span(meta), str(name), type, initializer)
+
+    def state(self, meta: Meta, name: Token, type: Any, initializer: Any) -> s.State:
+        return s.State(self.span(meta), str(name), type, initializer)
+
+    def metric(self, meta: Meta, name: Token, value: Any) -> s.Metric:
+        return s.Metric(self.span(meta), str(name), value)
 
     def repeat(self, meta: Meta, count: Any, index: Token | None, body: s.Block) -> s.Repeat:
         return s.Repeat(self.span(meta), count, str(index) if index else None, body)

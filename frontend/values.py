@@ -122,7 +122,7 @@ class Pack:
 
 @dataclass(frozen=True)
 class Declared:
-    """A fn, layer or model of a module."""
+    """A fn, layer, model or optimizer of a module."""
 
     function: syntax.Function
     module: LoadedModule
@@ -142,6 +142,33 @@ class Builtin:
 
     name: str
     run: Callable[..., Any]
+
+
+@dataclass(eq=False)
+class Held:
+    """A state, or the parameter in an optimizer: what it was before the run, what it is by now."""
+
+    tensor: Tensor
+    current: Tensor
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """A function made from another: `kind` is grad, value_and_grad or checkpoint."""
+
+    kind: str
+    function: Declared | Builtin | Transformed
+    wrt: tuple[syntax.Expr, ...]
+    span: Span
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An optimizer with its arguments: numbers, and tensors of one element (a schedule's rate)."""
+
+    callee: Declared
+    arguments: dict[str, Any]
+    span: Span
 
 
 @dataclass(frozen=True)
@@ -188,10 +215,14 @@ def kind_of(value: object) -> str:
             return "a list"
         case tuple():
             return f"{len(value)} values"
+        case Declared(kind="optimizer"):
+            return "an optimizer"
         case Declared():
             return f"a {value.kind}"
-        case Builtin():
+        case Builtin() | Transformed():
             return "a function"
+        case Optimizer():
+            return "an optimizer"
         case Namespace():
             return f"the module `{value.name}`"
         case Pack():

@@ -10,8 +10,10 @@ from __future__ import annotations
 from stepwell.ir.catalogue_entry import Entry
 from stepwell.ir.catalogue_language import LANGUAGE
 from stepwell.ir.catalogue_texts import IR_TEXTS, PIPELINES
+from stepwell.ir.catalogue_training import TRAINING
 
-CATALOGUE: dict[str, Entry] = {entry.code: entry for entry in (*LANGUAGE, *IR_TEXTS, *PIPELINES)}
+_ENTRIES = (*LANGUAGE, *TRAINING, *IR_TEXTS, *PIPELINES)
+CATALOGUE: dict[str, Entry] = {entry.code: entry for entry in _ENTRIES}
 
 CHAPTERS = {
     "SW01": "Reading a program",
@@ -20,6 +22,7 @@ CHAPTERS = {
     "SW04": "Functions, layers and parameters",
     "SW05": "Arithmetic at compile time, and limits",
     "SW06": "Subscripts and index notation",
+    "SW07": "Gradients and training",
     "SW09": "IR texts and pipelines",
 }
 

@@ -91,9 +91,8 @@ fn f(x: f32[N]) -> f32[N] {
         "SW0110",
         "a reserved word: not there yet",
         (
-            "`train`, `optimizer`, `grad`, `scan`, `while`, `print`, `assert`, `state` "
-            "and their relatives are words of the language that this version does not "
-            "have yet."
+            "`scan`, `while`, `print`, `assert` and their relatives are words of the language "
+            "that this version does not have yet."
         ),
         """\
 model f(x: f32[N]) -> f32[N] {
@@ -553,7 +552,7 @@ model f(x: f32[N]) -> f32[N] {
     ),
     Entry(
         "SW0402",
-        "a parameter in a `fn`",
+        "a parameter where there is none",
         "A `fn` is pure. Parameters belong to layers and models.",
         """\
 fn f(x: f32[N, 4]) -> f32[N, 4] {
@@ -664,6 +663,19 @@ model f(x: f32[N, D]) -> f32[N, 4] {
 }
 """,
         "Write a number for the size in the model's signature: `x: f32[N, 784]`.",
+    ),
+    Entry(
+        "SW0410",
+        "a state without a type",
+        "A `state` of a layer or model says what it is; in an optimizer it is like the parameter.",
+        """\
+layer counted(x: f32[N]) -> f32[N] {
+    state calls = zeros
+    calls = calls + 1
+    x
+}
+""",
+        "Write its type: `state calls: i64[] = zeros`.",
     ),
     Entry(
         "SW0415",

@@ -9,9 +9,11 @@ import pytest
 
 from stepwell.frontend import check
 from stepwell.ir.catalogue import CATALOGUE, document, explain
-from stepwell.ir.catalogue_language import LANGUAGE
+from stepwell.ir.catalogue_language import LANGUAGE as PROGRAMS
+from stepwell.ir.catalogue_training import TRAINING
 from stepwell.ir.diagnostics import UserError
 
+LANGUAGE = (*PROGRAMS, *TRAINING)
 ROOT = Path(__file__).parents[2]
 CODE = re.compile(r"SW\d{4}")
 

@@ -120,15 +120,10 @@ def test_hint(source: str, hint: str | None) -> None:
 
 
 WORDS = {
-    "train m(x: f32[N]) { loss = x }": "train",
-    "optimizer sgd(lr: float) { }": "optimizer",
-    "model m(x: f32[N]) { grad(f, wrt: x)(x) }": "grad",
-    "model m(x: f32[N]) { value_and_grad(f, wrt: x)(x) }": "value_and_grad",
     "model m(x: f32[T, N]) { scan x_t in x with h = 0 { yield h } }": "scan",
     "model m(x: f32[N]) { while true { x } }": "while",
     'model m(x: f32[N]) { print("x", x)\n x }': "print",
     'model m(x: f32[N]) { assert true, "no"\n x }': "assert",
-    "layer m(x: f32[N]) { state s: f32[N] = zeros\n x }": "state",
     "model m(x: f32[N]) { let yield = x\n x }": "yield",
 }
 

@@ -14,6 +14,7 @@ from interpreted_models import run_model
 from stepwell.frontend import check
 from stepwell.frontend.entries import Entry
 from stepwell.frontend.library import library_source
+from stepwell.frontend.optimizer_entry import OptimizerEntry
 from stepwell.frontend.signatures import is_static
 
 RNG = np.random.default_rng(0)
@@ -32,7 +33,7 @@ SAMPLES = {"int": 2, "float": 1.0, "bool": True, "string": "s"}
 
 
 @pytest.mark.parametrize("rank", [0, 1, 2])
-@pytest.mark.parametrize("name", ["prelude", "nn"])
+@pytest.mark.parametrize("name", ["prelude", "losses", "optimizers", "nn"])
 def test_the_library_by_itself(name: str, rank: int) -> None:
     """Each function, elaborated alone; only the number of axes may be refused."""
     source = library_source(name)
@@ -44,7 +45,8 @@ def test_the_library_by_itself(name: str, rank: int) -> None:
             for f in function.formals
             if is_static(f.type) and f.default is None
         }
-        faults = Entry(loaded, loaded.root, function, needed, rank).faults()
+        kind = OptimizerEntry if function.kind == "optimizer" else Entry
+        faults = kind(loaded, loaded.root, function, needed, rank).faults()
         assert {fault.code for fault in faults} <= ({"SW0219"} if rank == 0 else set()), faults
 
 
@@ -79,9 +81,9 @@ def test_activation(name: str) -> None:
 
 LOSSES: dict[str, Callable[..., torch.Tensor]] = {
     "mse": F.mse_loss,
-    "mae": F.l1_loss,
+    "l1": F.l1_loss,
     "huber": F.huber_loss,
-    "binary_cross_entropy": F.binary_cross_entropy_with_logits,
+    "binary_cross_entropy_with_logits": F.binary_cross_entropy_with_logits,
 }
 
 
@@ -191,7 +193,7 @@ def test_batch_norm() -> None:
     expected = F.batch_norm(*map(torch.from_numpy, (x, mean, variance, scale, shift)))
     _compare(
         source, expected, x, batch_norm_scale=scale, batch_norm_shift=shift,
-        batch_norm_mean=mean, batch_norm_variance=variance,
+        batch_norm_running_mean=mean, batch_norm_running_variance=variance,
     )  # fmt: skip
 
 

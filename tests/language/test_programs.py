@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from stepwell.frontend import check, elaborate, models, parse, render_ast
+from stepwell.frontend import check, elaborate, elaborate_train, models, parse, render_ast, trains
+from stepwell.frontend.training import MODES
 from stepwell.ir.diagnostics import UserError
 from stepwell.ir.graph import parse_graph, print_graph, verify_graph
 
@@ -37,8 +38,10 @@ def expected(source: str) -> set[tuple[int, str]]:
 @pytest.mark.parametrize("path", PASS, ids=_name)
 def test_program_works(path: Path) -> None:
     program = check(path.read_text(encoding="utf-8"), str(path))
-    for model in models(program):
-        graph = elaborate(program, model)
+    graphs = [elaborate(program, model) for model in models(program)]
+    for mode in MODES:
+        graphs += [elaborate_train(program, train, mode) for train in trains(program)]
+    for graph in graphs:
         assert graph.results
         assert all(op.span is not None for op in graph.ops)
         verify_graph(graph)

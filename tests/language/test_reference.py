@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stepwell.frontend import check, elaborate, models
+from stepwell.frontend import check, elaborate, elaborate_train, models, trains
 from stepwell.frontend.builtins import BUILTINS
 from stepwell.frontend.library import library_source
 from stepwell.frontend.modules import LoadedModule, prelude
@@ -23,6 +23,8 @@ def test_program(number: int) -> None:
     program = check(PROGRAMS[number], "language.md")
     for model in models(program):
         elaborate(program, model)
+    for train in trains(program):
+        elaborate_train(program, train)
 
 
 def test_grammar_is_current() -> None:

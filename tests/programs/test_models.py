@@ -140,7 +140,8 @@ def _rms_norm(x: Array, scale: Array) -> Array:
 
 def _batch_norm(x: Array, p: Mapping[str, Array], name: str) -> Array:
     mean, variance, scale, shift = (
-        p[f"{name}.{part}"][:, None] for part in ("mean", "variance", "scale", "shift")
+        p[f"{name}.{part}"][:, None]
+        for part in ("running_mean", "running_variance", "scale", "shift")
     )
     return (x - mean) / np.sqrt(variance + 1e-5) * scale + shift
 

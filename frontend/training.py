@@ -1,0 +1,228 @@
+"""A train block elaborated: one step (forward, backward, update), or the evaluation of its loss.
+
+    train digits(image: f32[N, 64], label: i32[N]) { loss = …  optimizer = sgd(lr: 0.1) }
+    →   %loss, %d_w = gradient(%image, %label, %w) {wrt = [2]} { … }
+        %new = …    update %w = %new    update %optimizer.step = …    return loss = %loss
+
+Loss, metrics and whatever the optimizer's arguments are computed from stand in the region of one
+`gradient`. An evaluation has `training` false and leaves everything as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from stepwell.frontend import syntax as s
+from stepwell.frontend.arguments import Given
+from stepwell.frontend.blocks import evaluate_block
+from stepwell.frontend.calls import call_declared
+from stepwell.frontend.elaboration import Poisoned
+from stepwell.frontend.entries import Entry
+from stepwell.frontend.modules import CheckedProgram, LoadedModule, prelude
+from stepwell.frontend.operators import binary
+from stepwell.frontend.optimizers import update_parameter
+from stepwell.frontend.random_source import RandomSource
+from stepwell.frontend.regions import Region
+from stepwell.frontend.train_blocks import TrainParts
+from stepwell.frontend.transformations import names_path
+from stepwell.frontend.values import Declared, Optimizer, Tensor
+from stepwell.ir.dtypes import F32, F64, I64, DType
+from stepwell.ir.graph.core import Op, Parameter, Value
+from stepwell.ir.span import Span
+from stepwell.ir.types import TensorType
+
+Mode = Literal["step", "evaluate"]
+MODES: tuple[Mode, ...] = ("step", "evaluate")
+STEP = "optimizer.step"
+RANDOM = ("random.seed", "random.step")
+
+
+class TrainEntry(Entry):
+    """One train block, elaborated in one of its two modes."""
+
+    def __init__(
+        self,
+        program: CheckedProgram,
+        module: LoadedModule,
+        function: s.Function,
+        statics: Mapping[str, Any],
+        mode: Mode,
+    ) -> None:
+        super().__init__(program, module, function, statics, None, training=mode == "step")
+        self.mode = mode
+        self.parts = self.e.train = TrainParts(updates=mode == "step")
+
+    def evaluate(self) -> list[tuple[str, Value]]:
+        if self.mode == "step":
+            results = self._step()
+        else:
+            self._read()
+            results = self.parts.results
+            self.e.builder.updates.clear()
+            self._drop_unused_step()
+        return [(name, tensor.value) for name, tensor in results.items()]
+
+    def _read(self) -> None:
+        """Evaluate the block: its parts are in `self.parts` then."""
+        e = self.e
+        type = TensorType(I64, ())
+        span = self.function.head
+        self.steps = e.parameter(STEP, type, "zeros", span, "step", "state")
+        self.frame.scopes[0].setdefault("step", self.steps)
+        self._draw_from_states()
+        if evaluate_block(e, self.function.body) is not None:
+            e.fail(
+                "SW0705",
+                "a train block has no value",
+                self.function.body.statements[-1].span,
+                help="write `loss = …`",
+            )
+        self._states_last()
+        if e.faults:
+            raise Poisoned
+        for name in ("loss", *(["optimizer"] if self.parts.updates else [])):
+            if name not in self.parts.places:
+                e.fail("SW0705", f"the train block has no `{name}`", self.function.head,
+                       help=f"write `{name} = …`")  # fmt: skip
+
+    def _draw_from_states(self) -> None:
+        """Random numbers are of a seed that is kept as a state, and of how often it was used."""
+        e, span, type = self.e, self.function.head, TensorType(I64, ())
+        seed, step = (e.parameter(path, type, "zeros", span, path, "state") for path in RANDOM)
+        self.source = e.random = RandomSource(seed, step)
+
+    def _states_last(self) -> None:
+        """The step's own states go behind the model's, those of random numbers only if drawn."""
+        parameters = self.e.builder.parameters
+        drawn = [STEP, *RANDOM] if self.source.places else [STEP]
+        own = [p for p in parameters if p.path in drawn]
+        parameters[:] = [p for p in parameters if p.path not in (STEP, *RANDOM)] + own
+
+    def _step(self) -> dict[str, Tensor]:
+        e, parts = self.e, self.parts
+        with Region(e, "loss") as region:
+            self._read()
+        assert parts.optimizer is not None
+        loss = parts.results["loss"]
+        trained = self._trained(region.ops, loss.value)
+        rates = {n: v for n, v in parts.optimizer.arguments.items() if isinstance(v, Tensor)}
+        clip = [parts.clip_norm] if isinstance(parts.clip_norm, Tensor) else []
+        results = [*parts.results.values(), *rates.values(), *clip]
+        outside = region.emit(
+            "gradient",
+            results,
+            self.function.head,
+            by=[p.value for p in trained],
+            names=list(parts.results),
+        )
+        named, gradients = outside[: len(parts.results)], outside[len(results) :]
+        after = iter(outside[len(parts.results) :])
+        arguments = {**parts.optimizer.arguments, **dict(zip(rates, after, strict=False))}
+        limit = next(after) if clip else parts.clip_norm
+        if limit is not None:
+            gradients = self._clipped(gradients, limit)
+        self._update(Optimizer(parts.optimizer.callee, arguments, parts.optimizer.span),
+                     trained, gradients)  # fmt: skip
+        return dict(zip(parts.results, named, strict=True))
+
+    def _update(
+        self, optimizer: Optimizer, trained: Sequence[Parameter], gradients: Sequence[Tensor]
+    ) -> None:
+        e = self.e
+        for parameter, gradient in zip(trained, gradients, strict=True):
+            tensor = e.parameters[parameter.path]
+            update_parameter(e, optimizer, tensor, gradient, self.steps)
+        span = optimizer.span
+        counts = [self.steps]
+        if self.source.places and self.source.step is not None:
+            counts.append(self.source.step)
+        for count in counts:
+            following = binary(e, "+", count, 1, span, (span, span))
+            e.builder.update(count.value, following.value)
+
+    def _trained(self, ops: Sequence[Op], loss: Value) -> list[Parameter]:
+        """The parameters that the loss depends on, but for frozen ones."""
+        e, parts = self.e, self.parts
+        held = [p for p in e.builder.parameters if p.kind == "param"]
+        for name, span in parts.frozen:
+            if not any(names_path(name, p.path) for p in held):
+                paths = ", ".join(p.path for p in held[:5])
+                e.fail("SW0702", f"no parameter is named by `{name}`", span,
+                       help=f"parameters: {paths}" if paths else None)  # fmt: skip
+        reached = reached_by_gradient(ops, [loss])
+        trained = [
+            p
+            for p in held
+            if p.value in reached and not any(names_path(n, p.path) for n, _ in parts.frozen)
+        ]
+        if not trained:
+            e.fail("SW0705", "the loss depends on no parameter", parts.places["loss"],
+                   help="there is nothing to train")  # fmt: skip
+        return trained
+
+    def _clipped(self, gradients: Sequence[Tensor], limit: Tensor | float) -> list[Tensor]:
+        """Every gradient times one factor, so that their norm together is within the limit."""
+        span = self.parts.places["clip_norm"]
+        dtypes = {g.dtype for g in gradients}
+        wide = F64 if F64 in dtypes else F32
+        squares = [
+            self._library("squared_norm", [self._as(g, wide, span)], span) for g in gradients
+        ]
+        total = squares[0]
+        for square in squares[1:]:
+            total = binary(self.e, "+", total, square, span, (span, span))
+        if isinstance(limit, Tensor):
+            limit = self._as(limit, wide, span)
+        factor = self._library("clip_factor", [total, limit], span)
+        return [self._scaled(gradient, factor, span) for gradient in gradients]
+
+    def _scaled(self, gradient: Tensor, factor: Tensor, span: Span) -> Tensor:
+        factor = self._as(factor, gradient.dtype, span)
+        product = binary(self.e, "*", gradient, factor, span, (span, span))
+        assert isinstance(product, Tensor)
+        return product
+
+    def _as(self, x: Tensor, dtype: DType, span: Span) -> Tensor:
+        return x if x.dtype == dtype else self.e.emit("cast", [x], span=span, dtype=dtype)
+
+    def _library(self, name: str, arguments: Sequence[Tensor | float], span: Span) -> Tensor:
+        """The value of a function of the prelude."""
+        callee = prelude().names[name]
+        assert isinstance(callee, Declared)
+        given = [Given(argument, span) for argument in arguments]
+        value = call_declared(self.e, callee, given, span, span)
+        assert isinstance(value, Tensor)
+        return value
+
+    def _drop_unused_step(self) -> None:
+        """An evaluation has the count of steps only where a result depends on it."""
+        builder = self.e.builder
+        used = {value for op in builder.ops for value in op.operands}
+        used |= {tensor.value for tensor in self.parts.results.values()}
+        if self.steps.value not in used:
+            builder.parameters[:] = [p for p in builder.parameters if p.path != STEP]
+
+
+def reached_by_gradient(ops: Sequence[Op], results: Sequence[Value]) -> set[Value]:
+    """The values of floats that the gradient of `results` flows to, going backward."""
+    reached = set(results)
+    for op in reversed(ops):
+        if op.name == "stop_gradient" or reached.isdisjoint(op.results):
+            continue
+        operands = op.operands
+        if op.regions and op.name != "custom_gradient":
+            operands = _through_region(op, reached)
+        reached |= {value for value in operands if value.type.dtype.is_float}
+    return reached
+
+
+def _through_region(op: Op, reached: set[Value]) -> tuple[Value, ...]:
+    """The operands that the reached results of an op depend on, inside its region."""
+    region = op.regions[0]
+    inner = [v for (_, v), outer in zip(region.results, op.results, strict=False)
+             if outer in reached]  # fmt: skip
+    if any(value in reached for value in op.results[len(region.results) :]):
+        return op.operands
+    found = reached_by_gradient(region.ops, [v for v in inner if v.type.dtype.is_float])
+    return tuple(o for i, o in zip(region.inputs, op.operands, strict=True) if i in found)
