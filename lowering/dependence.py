@@ -66,6 +66,7 @@ class Access:
     loops: tuple[For, ...]  # those around it, inside the loop in question
     fixed: bool  # whether where and when it takes place is the same in every iteration
     limits: tuple[tuple[Dim, Dim], ...] = ()  # (x, y): it takes place where x < y only
+    is_store: bool = False
 
 
 def independent(kernel: Kernel, loop: For) -> frozenset[str] | None:
@@ -78,7 +79,7 @@ def independent(kernel: Kernel, loop: For) -> frozenset[str] | None:
         if buffers[name].space == "register":
             return None
         uses = [access for access in found if access.buffer == name]
-        if _apart(kernel, loop, uses):
+        if are_apart(kernel, loop, uses):
             continue
         if buffers[name].space != "scratch" or not _private(kernel, loop, name, uses):
             return None
@@ -89,6 +90,11 @@ def independent(kernel: Kernel, loop: For) -> frozenset[str] | None:
 def accesses(loop: For) -> Iterator[Access]:
     """Every load and store in the loop."""
     yield from _Walk(loop.index).block(loop.body)
+
+
+def accesses_in(block: Block) -> Iterator[Access]:
+    """Every load and store in a block that no loop is around."""
+    yield from _Walk("").block(block)
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ class _Walk:
                 yield from at.loads(expr)
             match statement:
                 case Store(buffer=buffer, indices=indices):
-                    yield at.access(buffer, indices, at.fixed)
+                    yield replace(at.access(buffer, indices, at.fixed), is_store=True)
                 case For(index=index, extent=extent, body=body):
                     inside = replace(at, loops=(*at.loops, statement))
                     if at.varies(symbols(extent)):
@@ -189,7 +195,7 @@ def _mentions(block: Block, name: str) -> Iterator[object]:
 # ---------------------------------------------------------------------- apart
 
 
-def _apart(kernel: Kernel, loop: For, uses: Sequence[Access]) -> bool:
+def are_apart(kernel: Kernel, loop: For, uses: Sequence[Access]) -> bool:
     """Whether iterations touch different slices of one axis, the same axis in all accesses."""
 
     def slices(access: Access) -> Iterator[tuple[object, Slice]]:

@@ -1,94 +1,101 @@
 """When a kernel may write its result over one of its inputs.
 
-In: a kernel and two of its parameters. Out: whether every element of the input is read for the
-last time in the very turn of the loops that stores that element of the output.
+In: a kernel and two of its parameters. Out: whether every element of the input has been read for
+the last time when that element of the output is stored; and the kernel in which the two are one.
 
     for i in 0..N { y[i] = exp(x[i]) }             yes
     for i in 0..N { y[i] = x[i] + x[N - 1 - i] }   no: x[N - 1 - i] is read in another turn
+
+In a block, no statement reads what one before it may have stored. Turns of a loop that does both
+touch elements of their own, so that each is a block by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable
+from dataclasses import replace
 
-from stepwell.ir.loop.core import Block, Check, For, If, Kernel, Let, Store
-from stepwell.ir.scalar import Expr, as_dim, coefficient, loads
-from stepwell.ir.size import Dim, Size, provably_le
+from stepwell.ir.loop.analysis import reads, rename_buffers
+from stepwell.ir.loop.core import Block, For, If, Kernel, Statement
+from stepwell.ir.size import Dim, minimum, provably_le, symbols
+from stepwell.lowering.dependence import (
+    Access,
+    accesses,
+    accesses_in,
+    are_apart,
+    ranges_of,
+    subscripts,
+)
 from stepwell.lowering.partition import undealt
-
-Loops = tuple[tuple[str, Dim], ...]  # index and extent of each loop around, outside first
+from stepwell.lowering.ranges import lower_bound, upper_bound
 
 
 def can_reuse(kernel: Kernel, source: str, target: str) -> bool:
     """Whether the parameter `target` (out) may lie where `source` (in) lies."""
-    written = [p for p in kernel.parameters if p.is_written]
-    if len(written) != 1 or written[0].buffer.name != target:
+    buffers = {p.buffer.name: p.buffer for p in kernel.parameters}
+    roles = {p.buffer.name: p.role for p in kernel.parameters}
+    if roles[target] != "out" or roles[source] == "inout":
         return False
-    stored: tuple[tuple[Expr, ...], Loops] | None = None
-    reads: list[tuple[Expr, ...]] = []
-    for loops, exprs, store in _accesses(undealt(kernel.body), ()):
-        found = [load for expr in exprs for load in loads(expr)]
-        if any(load.buffer == target for load in found):
-            return False
-        here = [load.indices for load in found if load.buffer == source]
-        if here and stored is not None:
-            return False
-        reads.extend(here)
-        if store is not None and store.buffer == target:
-            if stored is not None:
-                return False
-            stored = (store.indices, loops)
-    if stored is None:
+    if buffers[source].type != buffers[target].type or target in reads(kernel.body):
         return False
-    indices, loops = stored
-    return all(read == indices for read in reads) and _once(indices, loops)
+    return _reads_first(kernel, undealt(as_one(kernel, source, target).body), target)
 
 
-def _accesses(block: Block, loops: Loops) -> Iterator[tuple[Loops, Sequence[Expr], Store | None]]:
-    """The expressions that each statement evaluates, in order, with the loops around it."""
+def as_one(kernel: Kernel, source: str, target: str) -> Kernel:
+    """The kernel with one parameter for the two, called `target`, which it reads and writes."""
+    parameters = [p for p in kernel.parameters if p.buffer.name != source]
+    both = tuple(replace(p, role="inout") if p.buffer.name == target else p for p in parameters)
+    return replace(kernel, parameters=both, body=rename_buffers(kernel.body, {source: target}))
+
+
+def _reads_first(kernel: Kernel, block: Block, name: str) -> bool:
+    """Whether no element of the buffer is read after the block has stored it."""
+    stored: list[Access] = []
     for statement in block:
-        match statement:
-            case For(index=index, extent=extent, body=body):
-                yield from _accesses(body, (*loops, (index, extent)))
-            case If(condition=condition, then=then, otherwise=otherwise):
-                yield loops, (condition,), None
-                yield from _accesses(then, loops)
-                yield from _accesses(otherwise, loops)
-            case Let(value=value):
-                yield loops, (value,), None
-            case Check(condition=condition):
-                yield loops, (condition,), None
-            case Store(indices=indices, value=value):
-                yield loops, (*indices, value), statement
+        found = [access for access in accesses_in((statement,)) if access.buffer == name]
+        read = [access for access in found if not access.is_store]
+        if not all(_disjoint(kernel, r, s) for r in read for s in stored):
+            return False
+        stored += [access for access in found if access.is_store]
+        if read and len(read) < len(found) and not _inside(kernel, statement, name):
+            return False
+    return True
 
 
-def _once(indices: Sequence[Expr], loops: Loops) -> bool:
-    """Whether no two turns of the loops store the same element: each loop's index is in just one
-    subscript, and there its steps are at least as long as all that smaller steps cover."""
-    dims = [as_dim(index) for index in indices]
-    if any(dim is None or not _affine(dim) for dim in dims):
-        return False
-    extents = dict(loops)
-    placed: set[str] = set()
-    for dim in dims:
-        assert dim is not None, "checked above"
-        covered: Dim = 1
-        for name, step in _steps(dim, extents):
-            if name in placed or not provably_le(covered, step):
-                return False
-            placed.add(name)
-            covered = step * extents[name]
-    return placed == set(extents)
+def _inside(kernel: Kernel, statement: Statement, name: str) -> bool:
+    """The same for a statement that reads and stores."""
+    match statement:
+        case For(body=body):
+            uses = [access for access in accesses(statement) if access.buffer == name]
+            return are_apart(kernel, statement, uses) and _reads_first(kernel, body, name)
+        case If(then=then, otherwise=otherwise):
+            return all(_reads_first(kernel, block, name) for block in (then, otherwise))
+    return True
 
 
-def _affine(dim: Dim) -> bool:
-    return isinstance(dim, int) or all(
-        atom.function == "symbol" for monomial, _ in dim.terms for atom in monomial
+def _disjoint(kernel: Kernel, x: Access, y: Access) -> bool:
+    """Whether on some axis all that one touches lies before all that the other touches."""
+    left, right = dict(_spans(kernel, x)), dict(_spans(kernel, y))
+    return any(_before(left[axis], right[axis]) for axis in left.keys() & right.keys())
+
+
+_Span = tuple[Dim | None, Dim | None]
+
+
+def _before(x: _Span, y: _Span) -> bool:
+    """Whether one span ends where the other begins, or before."""
+    return any(
+        high is not None and low is not None and provably_le(high + 1, low)
+        for high, low in ((x[1], y[0]), (y[1], x[0]))
     )
 
 
-def _steps(dim: Dim, extents: Mapping[str, Dim]) -> list[tuple[str, Dim]]:
-    """Loop indices in a subscript with their coefficients, constant ones first, smallest first."""
-    found = [(name, coefficient(dim, name)) for name in extents]
-    steps = [(name, step) for name, step in found if step is not None and step != 0]
-    return sorted(steps, key=lambda item: (isinstance(item[1], Size), str(item[1]).zfill(20)))
+def _spans(kernel: Kernel, access: Access) -> Iterable[tuple[object, _Span]]:
+    """The least and the greatest subscript on each axis."""
+    ranges = ranges_of(access.loops)
+    for axis, dim in subscripts(kernel, access):
+        high = upper_bound(dim, ranges)
+        for left, right in access.limits:
+            if left == dim and high is not None and not symbols(right) & ranges.keys():
+                high = minimum(high, right - 1)
+        yield axis, (lower_bound(dim, ranges), high)

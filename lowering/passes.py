@@ -1,8 +1,8 @@
 """Every pass there is, registered by name: import this to be able to run them.
 
 Graph to graph: differentiate, canonicalize, fold, cse, join_pads, join_concats, dce, decompose,
-choose_layouts, recompute, fuse. Loops to loops: share_kernels, schedule, prepare, plan_memory, and
-the transformations that strategies are made of.
+choose_layouts, recompute, fuse. Loops to loops: share_kernels, schedule, prepare, parallelize,
+update_in_place, plan_memory, and the transformations that strategies are made of.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from stepwell.lowering.recompute import Recompute
 from stepwell.lowering.schedule import Schedule
 from stepwell.lowering.share_kernels import ShareKernels
 from stepwell.lowering.transforms.passes import TRANSFORMS
+from stepwell.lowering.update_in_place import UpdateInPlace
 
 GRAPH_PASSES = (
     *(Differentiate, Canonicalize, Fold, Cse, JoinPads, JoinConcats, Dce),
     *(Decompose, ChooseLayouts, Recompute, Fuse),
 )
-LOOP_PASSES = (ShareKernels, Schedule, Prepare, Parallelize, PlanMemory, *TRANSFORMS)
+LOOP_PASSES = (ShareKernels, Schedule, Prepare, Parallelize, UpdateInPlace, PlanMemory, *TRANSFORMS)
 
 for _cls in (*GRAPH_PASSES, *LOOP_PASSES):
     register_pass(_cls)

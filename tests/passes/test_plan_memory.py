@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -21,7 +22,7 @@ from stepwell.ir.loop.core import (
     ProgramBuffer,
     Store,
 )
-from stepwell.ir.scalar import Binary, Expr, Load, Unary, Var, index
+from stepwell.ir.scalar import Binary, Const, Expr, Load, Unary, Var, index
 from stepwell.ir.size import Dim, evaluate, symbol
 from stepwell.lowering.in_place import can_reuse
 from stepwell.lowering.plan_memory import PlanMemory, memory_report
@@ -30,12 +31,12 @@ N, M = symbol("N"), symbol("M")
 
 
 def _kernel(name: str, inputs: int, scratch: Dim = 0) -> Kernel:
-    """out[0] = the sum of x0[0], x1[0], …: reads of a vector, never in place."""
+    """out[0] = the sum of x0[0], x1[0], …, stored twice: never in place."""
     n = symbol("n")
     total: Expr = Load("x0", (index(0),), F32)
     for i in range(1, inputs):
-        total = Binary("add", total, Load(f"x{i}", (index(i),), F32))
-    body: Block = (Store("out", (index(0),), total),)
+        total = Binary("add", total, Load(f"x{i}", (index(0),), F32))
+    body: Block = (Store("out", (index(0),), total), Store("out", (index(0),), total))
     if scratch != 0:
         body = (Alloc(Buffer("row", F32, (scratch,), "scratch")), *body)
     parameters = [KernelParameter(Buffer(f"x{i}", F32, (n,)), "in") for i in range(inputs)]
@@ -174,16 +175,34 @@ def test_in_place(kernel: Kernel, expected: bool) -> None:
     assert can_reuse(kernel, "x", "y") is expected
 
 
-def test_a_reduction_is_not_in_place() -> None:
-    parameters = _map((I,), ("i", N)).parameters
-    row = Load("x", (J,), F32)
+def _sums(inside: bool) -> Kernel:
+    """y[i] = the sum of x, added up before anything is stored, or for each element anew."""
     total = Load("acc", (), F32)
-    body = (
-        Alloc(Buffer("acc", F32, (), "register")),
-        *_loops((Store("acc", (), Binary("add", total, row)),), ("j", N)),
-        *_loops((Store("y", (I,), total),), ("i", N)),
+    adding = (
+        Store("acc", (), Const(0.0, F32)),
+        *_loops((Store("acc", (), Binary("add", total, Load("x", (J,), F32))),), ("j", N)),
     )
-    assert not can_reuse(Kernel("k", (), parameters, body), "x", "y")
+    storing = (Store("y", (I,), total),)
+    turns = _loops((*adding, *storing), ("i", N))
+    nests = turns if inside else (*adding, *_loops(storing, ("i", N)))
+    body = (Alloc(Buffer("acc", F32, (), "register")), *nests)
+    return Kernel("k", (), _map((I,), ("i", N)).parameters, body)
+
+
+def test_a_reduction_is_in_place_where_it_is_done_before() -> None:
+    assert can_reuse(_sums(inside=False), "x", "y")
+    assert not can_reuse(_sums(inside=True), "x", "y")
+
+
+def test_pieces_are_in_place_where_they_are_apart() -> None:
+    def pieces(start: int) -> Kernel:
+        """Rows 0 to 12, then those from `start` on."""
+        rest = Binary("add", Var("i_1"), index(start))
+        first, second = _map((I,), ("i", 13)), _map((rest,), ("i_1", 7))
+        return replace(first, body=(*first.body, *second.body))
+
+    assert can_reuse(pieces(13), "x", "y")
+    assert not can_reuse(pieces(12), "x", "y")  # row 12 is read again
 
 
 def test_a_chain_of_maps_runs_in_one_block() -> None:

@@ -35,8 +35,8 @@ def _cases() -> list[pytest.ParameterSet]:
     found = []
     for path in sorted(HERE.rglob("*.sw")):
         for text in path.read_text().split("// -----\n"):
-            name = re.search(r"^(?:graph @|kernel )(\w+)", text, re.MULTILINE)
-            assert name, f"a case of {path.name} has no graph or kernel"
+            name = re.search(r"^(?:graph @|program |kernel )(\w+)", text, re.MULTILINE)
+            assert name, f"a case of {path.name} has no graph, program or kernel"
             found.append(pytest.param(text, id=f"{path.stem}-{name[1]}"))
     return found
 

@@ -1,0 +1,79 @@
+"""Which calls of a program must come before which others, and orders that keep to that.
+
+In: a program. Out: `Dependences` between the calls, by their numbers in the program's order:
+
+    0: call f(x, a)    1: call g(a, b)    2: call h(x, a)      1 reads what 0 wrote;
+                                                               2 writes what 1 reads
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from stepwell.ir.loop.core import Call, Program
+
+
+def touched(program: Program, call: Call) -> Iterator[tuple[str, bool, bool]]:
+    """(buffer, whether it is read, whether it is written) for each argument of a call."""
+    parameters = program.kernel(call.kernel).parameters
+    for parameter, name in zip(parameters, call.arguments, strict=True):
+        yield name, parameter.role != "out", parameter.is_written
+
+
+class Dependences:
+    """Between the calls of a program: that of writers and readers in its order, and more."""
+
+    def __init__(self, program: Program) -> None:
+        self.before: list[set[int]] = []
+        writer: dict[str, int] = {}
+        readers: dict[str, set[int]] = {}
+        for number, call in enumerate(program.calls):
+            own: set[int] = set()
+            arguments = list(touched(program, call))
+            for name, _, is_written in arguments:
+                own |= {writer[name]} if name in writer else set()
+                own |= readers.get(name, set()) if is_written else set()
+            for name, is_read, is_written in arguments:
+                if is_written:
+                    writer[name], readers[name] = number, set()
+                if is_read:
+                    readers.setdefault(name, set()).add(number)
+            self.before.append(own - {number})
+
+    def require(self, first: int, then: int) -> None:
+        """From now on the one comes before the other."""
+        self.before[then].add(first)
+
+    def precedes(self, first: int, then: int) -> bool:
+        """Whether the one must come before the other."""
+        seen: set[int] = set()
+        waiting = [then]
+        while waiting:
+            for number in self.before[waiting.pop()] - seen:
+                if number == first:
+                    return True
+                seen.add(number)
+                waiting.append(number)
+        return False
+
+    def order(self, priority: Callable[[int], Any], left: Sequence[int]) -> list[int]:
+        """The calls that are left, each after those before it; of several, the least first."""
+        after: dict[int, list[int]] = {number: [] for number in left}
+        missing = dict.fromkeys(left, 0)
+        for number in left:
+            for first in self.before[number] & after.keys():
+                after[first].append(number)
+                missing[number] += 1
+        ready = [(priority(number), number) for number in left if not missing[number]]
+        heapq.heapify(ready)
+        found: list[int] = []
+        while ready:
+            _, number = heapq.heappop(ready)
+            found.append(number)
+            for then in after[number]:
+                missing[then] -= 1
+                if not missing[then]:
+                    heapq.heappush(ready, (priority(then), then))
+        return found
