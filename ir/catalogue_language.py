@@ -625,9 +625,9 @@ model f(x: f32[N]) -> f32[N] {
         "SW0407",
         "an unknown initialiser",
         (
-            "Initialisers are zeros, ones, glorot_uniform, glorot_normal, he_uniform, "
-            "he_normal, lecun_normal, orthogonal, normal(std), uniform(bound), "
-            "constant(value), or a number."
+            "Initialisers are zeros, ones, constant(value), uniform(bound), normal(std), "
+            "truncated_normal(std), glorot_uniform, glorot_normal, he_uniform, he_normal, "
+            "lecun_normal, orthogonal, or a number."
         ),
         """\
 model f(x: f32[N, 4]) -> f32[N, 4] {

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from stepwell.frontend.initializers import NAMES
 from stepwell.initializers import INITIALIZERS, fans, initialize
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.dtypes import BF16, F32, F64
+from stepwell.ir.philox import words
 from stepwell.ir.types import TensorType
+from stepwell.random_stream import fnv1a
 
 WIDE = TensorType(F64, (300, 200))
 
@@ -20,8 +24,12 @@ WIDE = TensorType(F64, (300, 200))
         ("normal(std: 0.02)", 0.02),
         ("normal", 1.0),
         ("uniform(0.3)", 0.3 / 3**0.5),
+        ("truncated_normal(0.5)", 0.5 * 0.87962566),  # the deviation within (-2, 2)
         ("glorot_uniform", (2 / 500) ** 0.5),
+        ("glorot_normal", (2 / 500) ** 0.5),
+        ("he_uniform", (2 / 300) ** 0.5),
         ("he_normal", (2 / 300) ** 0.5),
+        ("he_normal(3)", 3 * (2 / 300) ** 0.5),
         ("lecun_normal", (1 / 300) ** 0.5),
     ],
 )
@@ -49,6 +57,34 @@ def test_orthogonal(shape: tuple[int, ...]) -> None:
 def test_bounds() -> None:
     assert abs(initialize("uniform(0.3)", WIDE, "w")).max() <= 0.3
     assert abs(initialize("glorot_uniform", WIDE, "w")).max() <= (6 / 500) ** 0.5
+
+    assert abs(initialize("truncated_normal(0.5)", WIDE, "w")).max() <= 1.0
+
+
+def test_the_language_and_the_driver_know_the_same_names() -> None:
+    assert set(NAMES) == set(INITIALIZERS)
+
+
+def test_numbers_are_those_of_philox() -> None:
+    """What a program in C would draw: words of the block, the hash of the path, and the seed."""
+    drawn = initialize("uniform(1)", TensorType(F64, (9,)), "fc.weight", seed=7)
+    place = 0x79FB28A75603C7A0
+    expected = [(word + 0.5) / 2**31 - 1 for block in range(3) for word in words(block, place, 7)]
+    np.testing.assert_array_equal(drawn, expected[:9])
+
+
+def test_the_hash_is_fnv1a() -> None:
+    assert fnv1a(b"") == 0xCBF29CE484222325
+    assert fnv1a(b"foobar") == 0x85944171F73967E8  # of its authors' test suite
+
+
+@pytest.mark.parametrize("name", ["uniform(2)", "normal(2)", "truncated_normal(2)"])
+def test_distributions(name: str) -> None:
+    """Kolmogorov and Smirnov's distance to the distribution function: under the 0.1 % point."""
+    drawn = np.sort(initialize(name, WIDE, "w").reshape(-1)) / 2
+    expected = {"u": stats.uniform(-1, 2), "n": stats.norm(), "t": stats.truncnorm(-2, 2)}[name[0]]
+    assert stats.kstest(drawn, expected.cdf).statistic < 1.95 / len(drawn) ** 0.5
+    assert abs(np.corrcoef(initialize(name, WIDE, "w").T)[0, 1:]).max() < 0.3
 
 
 def test_fans() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from interpreted_models import build, run_model
 
+from stepwell.frontend import check
 from stepwell.ir.diagnostics import UserError
 
 RNG = np.random.default_rng(1)
@@ -211,10 +212,32 @@ def test_initializers_are_kept_as_text() -> None:
         param b: f32[4] = 0.5
         param c: f32[4, 4] = normal(0.02)
         param d: f32[4] = zeros
-        x @ a @ c + b + d
+        param e: f32[4, 4] = orthogonal(gain: sqrt(2))
+        x @ a @ c @ e + b + d
     }"""
     texts = [p.initializer for p in build(source, "m").parameters]
-    assert texts == ["glorot_uniform", "constant(0.5)", "normal(0.02)", "zeros"]
+    assert texts == [
+        "glorot_uniform", "constant(0.5)", "normal(0.02)", "zeros", "orthogonal(1.4142135623730951)"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("initializer", "message"),
+    [
+        ("he_norml", "did you mean `he_normal`?"),
+        ("xavier", "truncated_normal(std)"),
+        ("normal", "write `normal(std)`"),
+        ("uniform(0, 1)", "write `uniform(bound)`"),
+        ("zeros(1)", "`zeros` takes no number"),
+        ("orthogonal(w)", "a number known at compile time"),
+    ],
+)
+def test_initializers_that_are_none(initializer: str, message: str) -> None:
+    source = f"model m(w: f32[N, 4]) -> f32[N, 4] {{ param a: f32[4, 4] = {initializer}\n w @ a }}"
+    with pytest.raises(UserError) as caught:
+        check(source, "m.well")
+    assert "SW0407" in str(caught.value)
+    assert message in str(caught.value)
 
 
 DTYPES = ("f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8", "u8", "bool")
