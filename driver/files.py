@@ -10,7 +10,9 @@ import errno
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_file(path: str | Path, data: bytes | str, executable: bool = False) -> None:
@@ -25,6 +27,17 @@ def write_file(path: str | Path, data: bytes | str, executable: bool = False) ->
         with path.open("wb") as file:
             file.write(content)
         return
+    with replacing(path, executable) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, executable: bool = False, durable: bool = False) -> Iterator[BinaryIO]:
+    """A file beside `path` to write to; at the end it takes the name, after an error it goes.
+
+    `durable` waits until the disk has it, so that a machine that stops has the old or the new one.
+    Raises OSError as `write_file` does.
+    """
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder", str(path.parent))
     try:
@@ -33,13 +46,28 @@ def write_file(path: str | Path, data: bytes | str, executable: bool = False) ->
         raise OSError(error.errno, error.strerror, str(path)) from None
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(side, (0o777 if executable else 0o666) & ~_umask())
         os.replace(side, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(side)
         raise
+    if durable:
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until the disk has the folder's names, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _umask() -> int:

@@ -1,6 +1,7 @@
 """A `.safetensors` file as a mapping from path to array: mapped into memory, nothing copied.
 
-In: a path. Out: `SafetensorsFile`, whose arrays are views of the file.
+In: a path. Out: `SafetensorsFile`, whose arrays are views of the file. In: arrays. Out: a file of
+them, written to the side and renamed.
 
     SafetensorsFile(Path("mlp.safetensors"))["fc.bias"]  →  f32[128], read-only
 """
@@ -16,6 +17,7 @@ import ml_dtypes
 import numpy as np
 
 from stepwell.arrays import Array
+from stepwell.files import replacing
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
@@ -24,6 +26,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     **{f"{kind}{bits}": np.dtype(f"<{kind.lower()}{bits // 8}")
        for kind in "IU" for bits in (8, 16, 32, 64)},
 }  # fmt: skip
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
 class SafetensorsFile(Mapping[str, Array]):
@@ -43,7 +46,7 @@ class SafetensorsFile(Mapping[str, Array]):
         mapped = np.asarray(np.memmap(path, np.uint8, "r"))
         length = int.from_bytes(mapped[:8].tobytes(), "little")
         self._header: dict[str, Any] = json.loads(mapped[8 : 8 + length].tobytes())
-        self._header.pop("__metadata__", None)
+        self.metadata: dict[str, str] = self._header.pop("__metadata__", None) or {}
         self._data = mapped[8 + length :]
 
     def __getitem__(self, path: str) -> Array:
@@ -58,3 +61,24 @@ class SafetensorsFile(Mapping[str, Array]):
 
     def __len__(self) -> int:
         return len(self._header)
+
+
+def write_safetensors(
+    path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str], durable: bool = False
+) -> None:
+    """The arrays under their names, beside text; no copy of them is made. OSError."""
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    place = 0
+    for name, array in arrays.items():
+        header[name] = {
+            "dtype": _NAMES[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [place, place + array.nbytes],
+        }
+        place += array.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with replacing(path, durable=durable) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in arrays.values():
+            file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
