@@ -108,7 +108,7 @@ def cache_key(compilation: Compilation) -> str:
         compiler_digest(),
         compilation.source.digest,
         repr((options.model, options.fast_math, sorted(options.statics), options.profile)),
-        repr(options.winograd),
+        repr((options.mode, options.winograd)),
         repr(compilation.target),
         compilation.tuning_digest,
     ]

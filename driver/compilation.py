@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from stepwell.debug import KERNELS, Trace
 from stepwell.ir.diagnostics import InputError, InternalError
@@ -27,7 +27,7 @@ from stepwell.ir_texts import (
 )
 from stepwell.passes import run_steps
 from stepwell.pipeline import STAGES, graph_passes, loop_passes
-from stepwell.programs import checked, choose_model
+from stepwell.programs import checked, choose_model, choose_train
 from stepwell.source import Source
 from stepwell.suggestions import did_you_mean, listed
 from stepwell.tuning import database_for, tuning_digest
@@ -39,11 +39,13 @@ if TYPE_CHECKING:
 
 
 Static = int | float | bool | str
+Mode = Literal["model", "step", "evaluate"]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a compilation depends on beside its source."""
+    """What a compilation depends on beside its source. `mode` says what is compiled: a model, or of
+    a train block its step or what evaluates; `model` names it."""
 
     model: str | None = None
     target_cpu: str | None = None
@@ -53,6 +55,7 @@ class Options:
     winograd: bool = True  # whether convolutions may take Winograd's method, which rounds more
     profile: bool = False  # whether the code can note the time of each kernel's call
     tuning: str | None = None  # a database of tuned schedules; None: the one beside the cache
+    mode: Mode = "model"
 
 
 @dataclass
@@ -131,12 +134,20 @@ class Compilation:
         else:
             if self.trace.folder is not None:
                 _ = self.ast
+            graph = self._elaborated()
+        self._say("graph", graph)
+        return graph
+
+    def _elaborated(self) -> Graph:
+        program, statics = checked(self.source), dict(self.options.statics)
+        mode, name = self.options.mode, self.options.model
+        if mode == "model":
             from stepwell.frontend import elaborate
 
-            program = checked(self.source)
-            model = choose_model(program, self.options.model)
-            graph = elaborate(program, model, dict(self.options.statics))
-        self._say("graph", graph)
+            return elaborate(program, choose_model(program, name), statics)
+        from stepwell.frontend import elaborate_train
+
+        graph: Graph = elaborate_train(program, choose_train(program, name), mode, statics)
         return graph
 
     @cached_property

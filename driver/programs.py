@@ -1,11 +1,12 @@
-"""Programs in the language: checked, and which models they have.
+"""Programs in the language: checked, and which models and train blocks they have.
 
-In: a `Source`. Out: a `CheckedProgram`, a model's name. UserError for mistakes in the program,
-InputError for a wrong choice of model.
+In: a `Source`. Out: a `CheckedProgram`, a model's name, a train block's. UserError for mistakes in
+the program, InputError for a wrong choice.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,20 +30,29 @@ def choose_model(program: CheckedProgram, model: str | None) -> str:
     """The named model, or the only one, or the one that is called as its file is."""
     from stepwell.frontend import models
 
-    names = models(program)
-    if model is None and len(names) == 1:
+    return _chosen(models(program), model, program.root.file, "model", "--model")
+
+
+def choose_train(program: CheckedProgram, train: str | None) -> str:
+    """The same of a train block."""
+    from stepwell.frontend import trains
+
+    return _chosen(trains(program), train, program.root.file, "train block", "--train")
+
+
+def _chosen(names: Sequence[str], name: str | None, file: str, kind: str, option: str) -> str:
+    if name is None and len(names) == 1:
         return names[0]
-    file = program.root.file
-    if model is None and Path(file).stem in names:
+    if name is None and Path(file).stem in names:
         return Path(file).stem
     if not names:
-        raise InputError(f"{file} declares no model")
-    if model is None:
-        raise InputError(f"{file} has the models {listed(names)}: choose one with --model")
-    if model not in names:
-        hint = did_you_mean(model, names) or f"; there are {listed(names)}"
-        raise InputError(f"{file} has no model `{model}`{hint}")
-    return model
+        raise InputError(f"{file} declares no {kind}")
+    if name is None:
+        raise InputError(f"{file} has the {kind}s {listed(names)}: choose one with {option}")
+    if name not in names:
+        hint = did_you_mean(name, names) or f"; there are {listed(names)}"
+        raise InputError(f"{file} has no {kind} `{name}`{hint}")
+    return name
 
 
 def model_names(source: Source) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from stepwell.arrays import Array
-from stepwell.compilation import Options, Static
+from stepwell.compilation import Mode, Options, Static
 from stepwell.ir.diagnostics import InputError
 from stepwell.suggestions import did_you_mean, listed
 
@@ -28,6 +28,16 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--model", "-m", metavar="M",
         help="which model; not needed if there is one, or one is called as the file is",
     )  # fmt: skip
+
+
+def add_train_modes(parser: argparse.ArgumentParser) -> None:
+    """Instead of a model: what a train block compiles to. `options` reads it."""
+    parser.add_argument(
+        "--train", metavar="T", help="instead of a model: the step of this train block"
+    )
+    parser.add_argument(
+        "--evaluate", metavar="T", help="instead of a model: what evaluates this train block"
+    )
 
 
 def add_compilation(parser: argparse.ArgumentParser) -> None:
@@ -60,10 +70,21 @@ def options(args: argparse.Namespace, model: str | None) -> Options:
             raise CommandError(f"--static {item}: write name=value, as in depth=12")
         number = _number(value)
         statics[name] = value if number is None else number
+    mode, chosen = _mode(args, model)
     return Options(
-        model, args.target_cpu, args.fast_math, args.check_each_pass, tuple(statics.items()),
-        not args.no_winograd, tuning=args.tuning,
+        chosen, args.target_cpu, args.fast_math, args.check_each_pass, tuple(statics.items()),
+        not args.no_winograd, tuning=args.tuning, mode=mode,
     )  # fmt: skip
+
+
+def _mode(args: argparse.Namespace, model: str | None) -> tuple[Mode, str | None]:
+    """What is compiled, and its name. CommandError where that is said twice."""
+    step, evaluated = getattr(args, "train", None), getattr(args, "evaluate", None)
+    if sum(name is not None for name in (model, step, evaluated)) > 1:
+        raise CommandError("--model, --train, --evaluate: choose one of them")
+    if step is not None:
+        return "step", step
+    return ("evaluate", evaluated) if evaluated is not None else ("model", model)
 
 
 def add_dump(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from stepwell.cli.arguments import (
     CommandError,
     add_compilation,
     add_model,
+    add_train_modes,
     add_weights,
     options,
     read_inputs,
@@ -43,6 +44,7 @@ WORKLOADS = Path("benchmarks") / "peers"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a .well file, IR text, or a workload's name")
     add_model(parser)
+    add_train_modes(parser)
     add_weights(parser)
     parser.add_argument(
         "--size", metavar="NAME=N", action="append", default=[],

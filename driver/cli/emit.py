@@ -11,6 +11,7 @@ from stepwell.cli.arguments import (
     add_dump,
     add_json,
     add_model,
+    add_train_modes,
     options,
 )
 from stepwell.compilation import Compilation
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a .well file, or IR text")
     parser.add_argument("--stage", "-s", choices=STAGES, required=True, help="which step")
     add_model(parser)
+    add_train_modes(parser)
     parser.add_argument("--kernel", "-k", metavar="K", help="only this kernel (from loops down)")
     parser.add_argument("--output", "-o", metavar="F", help="write here, not to stdout")
     add_compilation(parser)
