@@ -19,22 +19,27 @@ if TYPE_CHECKING:
     from stepwell.api import compile, load
     from stepwell.ir.diagnostics import InputError, InternalError, UserError, VerifyError
     from stepwell.model import Model
+    from stepwell.training.trainer import Trainer, trainer
 
 __all__ = [
     "InputError",
     "InternalError",
     "Model",
+    "Trainer",
     "UserError",
     "VerifyError",
     "__version__",
     "compile",
     "load",
+    "trainer",
 ]
 
 _HOMES = {
     "compile": "stepwell.api",
     "load": "stepwell.api",
     "Model": "stepwell.model",
+    "Trainer": "stepwell.training.trainer",
+    "trainer": "stepwell.training.trainer",
     "InputError": "stepwell.ir.diagnostics",
     "InternalError": "stepwell.ir.diagnostics",
     "UserError": "stepwell.ir.diagnostics",

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from stepwell.ir.catalogue_entry import Entry
 from stepwell.ir.catalogue_language import LANGUAGE
+from stepwell.ir.catalogue_runs import RUNS
 from stepwell.ir.catalogue_texts import IR_TEXTS, PIPELINES
 from stepwell.ir.catalogue_training import TRAINING
 
-_ENTRIES = (*LANGUAGE, *TRAINING, *IR_TEXTS, *PIPELINES)
+_ENTRIES = (*LANGUAGE, *TRAINING, *RUNS, *IR_TEXTS, *PIPELINES)
 CATALOGUE: dict[str, Entry] = {entry.code: entry for entry in _ENTRIES}
 
 CHAPTERS = {
@@ -23,6 +24,7 @@ CHAPTERS = {
     "SW05": "Arithmetic at compile time, and limits",
     "SW06": "Subscripts and index notation",
     "SW07": "Gradients and training",
+    "SW08": "While a model is trained",
     "SW09": "IR texts and pipelines",
 }
 

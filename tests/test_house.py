@@ -22,12 +22,14 @@ TABLE = {
     "codegen": {"ir"},
     "driver": {"ir", "frontend", "lowering", "codegen"},
 }
-# Scripts that are run by hand when the house is changed, and what of `[dev]` they need.
+# Files that need a package which only an extra brings.
 TOOLS = {
     "codegen/math/fit.py": {"mpmath"},
     "driver/bench/peers.py": {"torch", "onnxruntime", "openvino", "jax"},
     "driver/bench/iree_peer.py": {"iree"},
     "driver/bench/jax_peer.py": {"torch", "jax"},
+    "driver/training/event_files.py": {"tensorboard"},
+    "driver/training/curves.py": {"matplotlib"},
 }
 DEPENDENCIES = {"llvmlite", "numpy", "lark", "ml_dtypes", "safetensors", "rich"}
 BANNED = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}

@@ -19,7 +19,20 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from stepwell import terminal
-from stepwell.cli import bench, build, cache, check, doctor, emit, explain, inspect, opt, run, tune
+from stepwell.cli import (
+    bench,
+    build,
+    cache,
+    check,
+    doctor,
+    emit,
+    explain,
+    inspect,
+    opt,
+    run,
+    train,
+    tune,
+)
 from stepwell.cli.arguments import CommandError
 from stepwell.ir.diagnostics import (
     InputError,
@@ -33,6 +46,7 @@ from stepwell.reproducer import write_reproducer
 COMMANDS: dict[str, ModuleType] = {
     "check": check,
     "run": run,
+    "train": train,
     "build": build,
     "emit": emit,
     "opt": opt,
@@ -47,7 +61,7 @@ COMMANDS: dict[str, ModuleType] = {
 DESCRIPTION = """\
 A compiler for tensor models: from a small language to native code, every step visible.
 
-  check a program, run it, build a library from it, or look at it on any step of the way down."""
+  check a program, run it, train it, build a library from it, or look at it on any step down."""
 
 ENVIRONMENT = """\
 environment:
