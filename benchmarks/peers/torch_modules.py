@@ -37,14 +37,16 @@ class Elementwise(nn.Module):
 
 
 class MLP(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, softmax: bool = True) -> None:
         super().__init__()
+        self.softmax = softmax
         self.fc1 = nn.Linear(784, 512)
         self.fc2 = nn.Linear(512, 512)
         self.fc3 = nn.Linear(512, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc3(self.fc2(self.fc1(x).relu()).relu()).softmax(-1)
+        y: Tensor = self.fc3(self.fc2(self.fc1(x).relu()).relu())
+        return y.softmax(-1) if self.softmax else y
 
 
 class LeNet(nn.Module):
@@ -60,6 +62,20 @@ class LeNet(nn.Module):
         x = F.max_pool2d(self.conv1(x).relu(), 2)
         x = F.max_pool2d(self.conv2(x).relu(), 2)
         return self.fc3(self.fc2(self.fc1(x.flatten(1)).relu()).relu())
+
+
+class ConvNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 32, 3, padding=1)
+        self.conv2 = nn.Conv2d(32, 64, 3, padding=1)
+        self.fc1 = nn.Linear(64 * 8 * 8, 128)
+        self.fc2 = nn.Linear(128, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(self.conv1(x).relu(), 2)
+        x = F.max_pool2d(self.conv2(x).relu(), 2)
+        return self.fc2(self.fc1(x.flatten(1)).relu())
 
 
 class ConvBlock(nn.Module):
@@ -153,9 +169,9 @@ class MobileNetV2(nn.Module):
 
 
 def _heads(x: Tensor) -> list[Tensor]:
-    """[N, T, 3*768] → query, key and value, each [N, 12, T, 64]."""
+    """[N, T, 3*D] → query, key and value, each [N, D/64, T, 64]."""
     n, t, _ = x.shape
-    return [part.reshape(n, t, 12, 64).transpose(1, 2) for part in x.chunk(3, -1)]
+    return [part.reshape(n, t, -1, 64).transpose(1, 2) for part in x.chunk(3, -1)]
 
 
 def _joined(x: Tensor) -> Tensor:
@@ -195,6 +211,26 @@ class Gpt2Decode(nn.Module):
         return x + self.fc2(F.gelu(self.fc1(self.norm2(x)), approximate="tanh")), k, v
 
 
+class CausalBlock(nn.Module):
+    """A decoder block with a classifier on every token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(256)
+        self.qkv = nn.Linear(256, 3 * 256)
+        self.out = nn.Linear(256, 256)
+        self.norm2 = nn.LayerNorm(256)
+        self.fc1 = nn.Linear(256, 4 * 256)
+        self.fc2 = nn.Linear(4 * 256, 256)
+        self.head = nn.Linear(256, 256)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = _heads(self.qkv(self.norm1(x)))
+        x = x + self.out(_joined(F.scaled_dot_product_attention(*parts, is_causal=True)))
+        x = x + self.fc2(F.gelu(self.fc1(self.norm2(x)), approximate="tanh"))
+        return self.head(x).flatten(0, -2)
+
+
 class LSTM(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -222,6 +258,7 @@ class Workload:
     name: str
     make: Callable[[], nn.Module]
     shapes: Sequence[tuple[int, ...]]
+    labels: tuple[int, int] | None = None  # of a training step: how many, of how many classes
 
     def module(self) -> nn.Module:
         """The module, its weights drawn: the same ones every time."""
@@ -248,4 +285,7 @@ WORKLOADS = {workload.name: workload for workload in [
     Workload("bert_layer_s128", BertLayer, [(1, 128, 768)]),
     Workload("gpt2_block_decode", Gpt2Decode, [(1, 1, 768), *[(1, 12, 512, 64)] * 2]),
     Workload("lstm_s64_h256", LSTM, [(64, 1, 256)]),
+    Workload("mlp_train_b128", lambda: MLP(softmax=False), [(128, 784)], (128, 10)),
+    Workload("convnet_train_b32", ConvNet, [(32, 3, 32, 32)], (32, 10)),
+    Workload("transformer_block_train_s64", CausalBlock, [(8, 64, 256)], (512, 256)),
 ]}  # fmt: skip

@@ -15,6 +15,8 @@ from torch import Tensor
 
 import stepwell as sw
 from stepwell.bench.twins import load_twins
+from stepwell.frontend import check, elaborate_train
+from stepwell.ir.graph import interpret_step
 
 PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
 WORKLOADS = load_twins(PEERS)
@@ -40,6 +42,32 @@ def test_workload(name: str) -> None:
     for a, e in zip(actual, expected, strict=True):
         assert a.shape == tuple(e.shape)
         assert np.abs(a - e.numpy()).max() <= 1e-4 * np.abs(e.numpy()).max()
+
+
+TRAINED = [name for name, workload in WORKLOADS.items() if workload.labels]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_training_step(name: str) -> None:
+    """One step of SGD with a rate of 0.01: the loss, and how much each parameter changes."""
+    count, classes = WORKLOADS[name].labels
+    module = WORKLOADS[name].module().double()
+    inputs = [torch.randn(shape, dtype=torch.float64) for shape in WORKLOADS[name].shapes]
+    label = torch.randint(classes, (count,))
+    loss = torch.nn.functional.cross_entropy(module(*inputs), label)
+    loss.backward()
+
+    path = PEERS / f"{name}.well"
+    graph = elaborate_train(check(path.read_text(), str(path)), name)
+    arrays = [x.numpy() for x in (*inputs, label)]
+    given = {v.name: a for v, a in zip(graph.inputs, arrays, strict=True)}
+    held = {n: p.detach().numpy() for n, p in module.named_parameters()}
+    held["optimizer.step"] = np.zeros((), np.int64)
+    results, new = interpret_step(graph, given, held, precision="f64")
+    np.testing.assert_allclose(results["loss"], loss.item(), rtol=1e-12)
+    for path, p in module.named_parameters():
+        change, expected = new[path] - held[path], -0.01 * p.grad.numpy()
+        assert np.abs(change - expected).max() <= 1e-9 * np.abs(expected).max(), path
 
 
 def test_every_source_is_here() -> None:
