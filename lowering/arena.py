@@ -6,13 +6,15 @@ each, and the bytes of all.
 Blocks whose lives overlap never share bytes, for any value of the sizes. Three packings are tried,
 in the order of how simple their formulas are, until one is close to what is live at once (at
 nominal sizes): *by unit*, where blocks that are constants times the same product of sizes are
-packed like constants; *by slot*, where a slot is as large as the largest block that it ever holds;
-and *stacked*, where blocks are packed at nominal sizes, and each then begins where the highest of
-those below it ends, whatever the sizes are.
+packed like constants, and one of any other size lies above those that live with it; *by slot*,
+where a slot is as large as the largest block that it ever holds; and *stacked*, where blocks are
+packed at nominal sizes, and each then begins where the highest of those below it ends, whatever the
+sizes are.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +24,7 @@ from stepwell.lowering.fusion_group import nominal
 
 Packing = tuple[list[Dim], Dim]  # an offset for each block, and the bytes of all
 CLOSE = 1.03  # times the least, a packing is good enough
+MANY = 128  # blocks, past which the formulas of those that are stacked are too long
 
 
 @dataclass
@@ -48,7 +51,7 @@ def packed(blocks: Sequence[Block]) -> Packing:
         return max(at(packing[1]) / max(1, bound) for at, bound in zip(_AT, least, strict=True))
 
     found: list[Packing] = []
-    for way in (_by_unit, _by_slot, _stacked):
+    for way in (_by_unit, _by_slot, _stacked)[: 3 if len(blocks) <= MANY else 2]:
         found.append(way(blocks))
         if waste(found[-1]) <= CLOSE:
             return found[-1]
@@ -113,25 +116,63 @@ def _misfit(slot: Dim, bytes: Dim) -> tuple[int, int]:
 
 
 def _by_unit(blocks: Sequence[Block]) -> Packing:
-    """Blocks of c*U bytes, U the same product of sizes, packed together as constants; what is no
-    such product is laid in slots. The parts follow one another."""
+    """Blocks of c*U bytes, U the same product of sizes, packed together as constants; the parts
+    follow one another. What is no such product (scratch for each thread) lies above all."""
     parts: dict[Dim, list[int]] = {}
     for i, block in enumerate(blocks):
         parts.setdefault(_unit(block.raw)[0], []).append(i)
+    others = parts.pop(0, [])
     offsets: list[Dim] = [0] * len(blocks)
     base: Dim = 0
+    top = _Top(0, [])
     for unit, members in sorted(parts.items(), key=lambda part: str(part[0])):
         inside = [blocks[i] for i in members]
-        if unit == 0:
-            places, size = _by_slot(inside)
-        else:
-            counts = [-(-_unit(block.raw)[1] // ALIGNMENT) * ALIGNMENT for block in inside]
-            plain, bytes = _pack(counts, inside)
-            places, size = [unit * place for place in plain], unit * bytes
-        for i, place in zip(members, places, strict=True):
-            offsets[i] = base + place
-        base = base + size
-    return offsets, base
+        counts = [-(-_unit(block.raw)[1] // ALIGNMENT) * ALIGNMENT for block in inside]
+        plain, bytes = _pack(counts, inside)
+        for i, place in zip(members, plain, strict=True):
+            offsets[i] = base + unit * place
+        ends = [place + count for place, count in zip(plain, counts, strict=True)]
+        top = _Top(base, list(zip(inside, ends, strict=True)), unit)
+        base = base + unit * bytes
+    return _above(blocks, others, offsets, top, base)
+
+
+@dataclass(frozen=True)
+class _Top:
+    """The uppermost part: where it begins, and its blocks with the ends of their places in it."""
+
+    base: Dim
+    ends: list[tuple[Block, int]]
+    unit: Dim = 1
+
+    def over(self, block: Block) -> Dim:
+        """The end of all that lives with the block."""
+        ends = (end for other, end in self.ends if other.overlaps(block))
+        return self.base + self.unit * max(ends, default=0)
+
+
+def _above(
+    blocks: Sequence[Block], others: Sequence[int], offsets: list[Dim], top: _Top, base: Dim
+) -> Packing:
+    """Each of the others above what lives with it; those that live together in slots above all."""
+    single = [
+        i for i in others
+        if not any(i != j and blocks[i].overlaps(blocks[j]) for j in others)
+    ]  # fmt: skip
+    for i in single:
+        offsets[i] = top.over(blocks[i])
+    rest = [i for i in others if i not in set(single)]
+    places, size = _by_slot([blocks[i] for i in rest])
+    for i, place in zip(rest, places, strict=True):
+        offsets[i] = base + place
+    return offsets, largest([base + size, *(offsets[i] + blocks[i].bytes for i in single)])
+
+
+def largest(dims: Sequence[Dim]) -> Dim:
+    """The largest, as a nest of maxima that is not deep."""
+    while len(dims) > 1:
+        dims = [functools.reduce(maximum, dims[i : i + 2]) for i in range(0, len(dims), 2)]
+    return dims[0] if dims else 0
 
 
 def _unit(bytes: Dim) -> tuple[Dim, int]:

@@ -24,8 +24,8 @@ from stepwell.ir.loop.core import (
     aligned,
     scratch_bytes,
 )
-from stepwell.ir.size import Dim, evaluate, maximum, substitute
-from stepwell.lowering.arena import Block, in_a_row, live_bytes, packed
+from stepwell.ir.size import Dim, evaluate, substitute
+from stepwell.lowering.arena import Block, in_a_row, largest, live_bytes, packed
 from stepwell.lowering.in_place import can_reuse
 
 
@@ -113,9 +113,8 @@ def memory_report(program: Program) -> MemoryReport:
     """How well a planned program uses its workspace."""
     blocks, _, _ = _blocks(_Run.of(program), reuse=True)
     apart, _, _ = _blocks(_Run.of(program), reuse=False)
-    peak: Dim = 0
-    for i in range(len(program.calls)):
-        peak = maximum(peak, live_bytes(blocks, [block.bytes for block in blocks], i))
+    sizes = [block.bytes for block in blocks]
+    peak = largest([live_bytes(blocks, sizes, i) for i in range(len(program.calls))])
     naive = sum((block.bytes for block in apart), start=0)
     return MemoryReport(program.workspace or 0, naive, peak)
 

@@ -23,7 +23,7 @@ from stepwell.ir.loop.core import (
     Store,
 )
 from stepwell.ir.scalar import Binary, Const, Expr, Load, Unary, Var, index
-from stepwell.ir.size import Dim, evaluate, symbol
+from stepwell.ir.size import Dim, evaluate, minimum, symbol
 from stepwell.lowering.in_place import can_reuse
 from stepwell.lowering.plan_memory import PlanMemory, memory_report
 
@@ -121,6 +121,18 @@ def test_scratch_lives_during_its_call_only() -> None:
     _check(planned)
     assert [call.scratch is not None for call in planned.calls] == [True] * 3
     assert evaluate(planned.workspace or 0, {"N": 4}) == 3 * 64 * 4
+
+
+def test_scratch_for_each_thread_lies_above_what_lives_then() -> None:
+    count = 300
+    sizes = [64 * (1 + i % 7) for i in range(count)]
+    reads = [[] if i == 0 else [i - 1] for i in range(count)]
+    scratch = minimum(symbol("n"), 8) * 48
+    planned = PlanMemory().run(_program(sizes, reads, scratch))
+    _check(planned)
+    assert len(str(planned.workspace)) < 1000  # no formula is deep, however long the program
+    workspace, _, peak = memory_report(planned).at({"N": 4, "M": 1})
+    assert workspace <= 1.1 * peak
 
 
 @pytest.mark.parametrize("seed", range(40))
