@@ -7,6 +7,7 @@ for i { for j { acc[] = 0.0; for k { acc[] = acc[] + x[i, k] * w[k, j] }; y[i, j
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from stepwell.ir.diagnostics import PassError
 from stepwell.ir.loop.core import Kernel, Program
@@ -16,6 +17,7 @@ from stepwell.lowering.strategies.attention import schedule_attention
 from stepwell.lowering.strategies.contraction import schedule_contraction
 from stepwell.lowering.strategies.convolution import schedule_convolution
 from stepwell.lowering.strategies.loops import schedule_loops
+from stepwell.lowering.strategies.strided import schedule_strided
 from stepwell.lowering.strategies.window import schedule_window
 from stepwell.lowering.strategies.winograd import schedule_winograd
 from stepwell.lowering.transforms.prefix import carry_prefixes
@@ -53,8 +55,10 @@ class Schedule:
 def schedule_kernel(kernel: Kernel, target: Target, winograd: bool = True) -> Kernel:
     """The kernel, scheduled: a convolution or a packed product where it is one, else loops."""
     kernel = carry_prefixes(kernel)
+    again = partial(schedule_kernel, winograd=winograd)
     return (
         schedule_attention(kernel, target)
+        or schedule_strided(kernel, target, again)
         or (schedule_winograd(kernel, target) if winograd else None)
         or schedule_convolution(kernel, target)
         or schedule_contraction(kernel, target)

@@ -193,13 +193,13 @@ def _conv_dx(b: GraphBuilder, op: Op, dy: Value) -> Value:
         within = arithmetic("mod", c, w.shape[1])  # type: ignore[assignment]
         group = arithmetic("floordiv", c, w.shape[1])
         channel = plus(arithmetic("mul", group, per_group), o)  # type: ignore[assignment]
-    sources, guard = output_sources(at, taps, dy.type.shape[2:], op.attributes)
+    sources, exact, guard = output_sources(at, taps, dy.type.shape[2:], op.attributes)
     term = Binary(
         "mul",
-        load("x0", (n, channel, *sources), x.dtype),
+        load("x0", (n, channel, *sources), x.dtype, guard),
         load("x1", (channel, within, *taps), x.dtype),
     )
-    value = narrow(Reduce("sum", inner, term, guard), x.dtype)
+    value = narrow(Reduce("sum", inner, term, exact), x.dtype)
     return index_op(b, Formula(outer, value), [dy, wv])
 
 

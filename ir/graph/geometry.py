@@ -85,18 +85,21 @@ def input_sites(
 
 def output_sources(
     inputs: Sequence[Expr], taps: Sequence[Expr], outputs: Shape, attributes: Attributes
-) -> tuple[list[Expr], Expr | None]:
-    """The output positions whose window covers an input position at a tap, where there are any."""
+) -> tuple[list[Expr], Expr | None, Expr | None]:
+    """The output positions whose window covers an input position at a tap; whether there are any
+    (the stride divides), and the guard that keeps them inside the output."""
     found: list[Expr] = []
+    exact: Expr | None = None
     guard: Expr | None = None
     names = (attributes[name] for name in ("stride", "padding_low", "dilation"))
     for at, tap, size, stride, low, dilation in zip(inputs, taps, outputs, *names, strict=True):
         offset = arithmetic("sub", plus(at, low), arithmetic("mul", tap, dilation))
         source = arithmetic("floordiv", offset, stride)
-        exact = Binary("eq", arithmetic("mod", offset, stride), index(0)) if stride != 1 else None
         found.append(source)
-        guard = both(guard, exact, inside(source, size))
-    return found, guard
+        guard = both(guard, inside(source, size))
+        if stride != 1:
+            exact = both(exact, Binary("eq", arithmetic("mod", offset, stride), index(0)))
+    return found, exact, guard
 
 
 def static(shape: Shape) -> list[int]:

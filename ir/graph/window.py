@@ -109,8 +109,8 @@ def _window_sum_gradient(
     if not inner:
         return [dy]
     at, taps = variables(outer), variables(inner)
-    sources, guard = output_sources(at, taps, dy.type.shape, op.attributes)
-    value = Reduce("sum", inner, load("x0", sources, dy.type.dtype), guard)
+    sources, exact, guard = output_sources(at, taps, dy.type.shape, op.attributes)
+    value = Reduce("sum", inner, load("x0", sources, dy.type.dtype, guard), exact)
     return [index_op(b, Formula(outer, narrow(value, dy.type.dtype)), [dy])]
 
 
@@ -131,12 +131,12 @@ def _window_max_gradient(
     share = b.op("div", [dy, counted])
     names = Names(x.type.shape, dy.type.shape)
     outer, inner = names.axes(x.type.shape), names.axes(op.attributes["window"], "pqrstu")
-    sources, guard = output_sources(
+    sources, exact, guard = output_sources(
         variables(outer), variables(inner), dy.type.shape, op.attributes
     )
-    equal = Binary("eq", load("x0", variables(outer), dtype), load("x1", sources, dtype))
-    term = Select(equal, load("x2", sources, dtype), zero)
-    value = narrow(Reduce("sum", inner, term, guard), dtype)
+    equal = Binary("eq", load("x0", variables(outer), dtype), load("x1", sources, dtype, guard))
+    term = Select(equal, load("x2", sources, dtype, guard), zero)
+    value = narrow(Reduce("sum", inner, term, exact), dtype)
     return [index_op(b, Formula(outer, value), [x, op.result, share])]
 
 

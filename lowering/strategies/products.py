@@ -20,7 +20,6 @@ from stepwell.ir.scalar import (
     Expr,
     Load,
     Select,
-    Var,
     as_dim,
     coefficient,
     loads,
@@ -98,7 +97,7 @@ def find_terms(kernel: Kernel) -> Terms | None:
     stores = [s for s in body if isinstance(s, Store) and s.indices]
     if term is None or not stores:
         return None
-    order = [i.name for i in stores[0].indices if isinstance(i, Var)]
+    order = [name for i in stores[0].indices for name in variables(i)]
     if set(order) != set(nest) or len(order) != len(nest):
         return None
     return Terms(tuple(nest), tuple(order), tuple(reduction), tuple(factors_of(term)))
