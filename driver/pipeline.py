@@ -68,8 +68,8 @@ def loop_passes(
         Step("share_kernels", "equal layers are scheduled and compiled once"),
         Step(f"schedule{option}", "each kernel's strategy: tile, pack, vectorise for the target"),
         Step("prepare", "after schedules, which say what they pack: constants are packed once"),
-        Step(f"parallelize{cores}", "after schedules, whose outer loops it shares among threads"),
         Step("update_in_place", "after schedules, which say when each element is read and written"),
+        Step(f"parallelize{cores}", "after schedules, whose outer loops it shares among threads"),
         Step("plan_memory", "after schedules, which decide how much scratch a call needs"),
     )
 

@@ -45,7 +45,8 @@ class Product:
 
 
 def without_outer_lets(kernel: Kernel) -> Kernel:
-    """Lets between the loops of the outer nest moved into its innermost body."""
+    """Lets between the loops of the outer nest moved into its innermost body; those before all
+    loops stay, computed once."""
 
     def sink(block: Block) -> Block:
         loops = [s for s in block if isinstance(s, For)]
@@ -57,9 +58,9 @@ def without_outer_lets(kernel: Kernel) -> Kernel:
             body = substitute_block(body, {let.name: let.value})
         return (replace(loops[0], body=sink(body)),)
 
-    allocations = tuple(s for s in kernel.body if isinstance(s, Alloc))
-    rest = tuple(s for s in kernel.body if not isinstance(s, Alloc))
-    return replace(kernel, body=(*allocations, *sink(rest)))
+    first = tuple(s for s in kernel.body if isinstance(s, (Alloc, Let)))
+    rest = tuple(s for s in kernel.body if not isinstance(s, (Alloc, Let)))
+    return replace(kernel, body=(*first, *sink(rest)))
 
 
 @dataclass(frozen=True)

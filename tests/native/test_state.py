@@ -8,6 +8,8 @@ from stepwell.compilation import Compilation, Options
 from stepwell.ir.diagnostics import VerifyError
 from stepwell.ir.graph import interpret_step, parse_graph
 from stepwell.ir.loop import parse_loops, verify_loops
+from stepwell.ir.loop.core import Let
+from stepwell.ir.loop.printer import format_block
 from stepwell.source import as_source
 
 MOMENTUM = """
@@ -134,3 +136,36 @@ def test_loop_text_has_states():
 def test_rules_of_states(line, message):
     with pytest.raises(VerifyError, match=message):
         verify_loops(parse_loops(f"program p[N] {{\n  {line}\n}}"))
+
+
+ADAM = """
+graph @step(%x: f32[32, 48], %d: f32[32, 100]) {
+  param %w: f32[48, 100] = glorot_uniform
+  state %m: f32[48, 100] = zeros
+  state %t: i64[] = zeros
+  %g = contract(%x, %d) {spec = "nk,nj->kj"} : f32[48, 100]
+  %m1 = add(%m, %g) : f32[48, 100]
+  %time = cast(%t) {dtype = f64} : f64[]
+  %beta = constant {value = 0.9, dtype = f64, shape = []} : f64[]
+  %power = pow(%beta, %time) : f64[]
+  %rate = cast(%power) {dtype = f32} : f32[]
+  %rates = broadcast(%rate) {shape = [48, 100], axes = []} : f32[48, 100]
+  %s = mul(%rates, %m1) : f32[48, 100]
+  %w1 = sub(%w, %s) : f32[48, 100]
+  %one = constant {value = 1, dtype = i64, shape = []} : i64[]
+  %t1 = add(%t, %one) : i64[]
+  update %w = %w1
+  update %m = %m1
+  update %t = %t1
+  return
+}
+"""
+
+
+def test_a_weights_gradient_and_its_update_are_one_kernel():
+    program = Compilation(as_source(ADAM), Options()).program
+    assert not program.with_role("temporary")
+    assert [call.arguments for call in program.calls] == [("x", "d", "t", "m", "w"), ("t",)]
+    kernel = program.kernels[0]
+    powers = [s for s in kernel.body if isinstance(s, Let) and "pow(" in format_block((s,))]
+    assert len(powers) == 1  # before all loops, once
