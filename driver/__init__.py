@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stepwell.api import compile, load
+    from stepwell.gradient_check import gradcheck
     from stepwell.ir.diagnostics import InputError, InternalError, UserError, VerifyError
     from stepwell.model import Model
     from stepwell.training.trainer import Trainer, trainer
@@ -30,6 +31,7 @@ __all__ = [
     "VerifyError",
     "__version__",
     "compile",
+    "gradcheck",
     "load",
     "trainer",
 ]
@@ -37,6 +39,7 @@ __all__ = [
 _HOMES = {
     "compile": "stepwell.api",
     "load": "stepwell.api",
+    "gradcheck": "stepwell.gradient_check",
     "Model": "stepwell.model",
     "Trainer": "stepwell.training.trainer",
     "trainer": "stepwell.training.trainer",

@@ -87,6 +87,18 @@ def _mode(args: argparse.Namespace, model: str | None) -> tuple[Mode, str | None
     return ("evaluate", evaluated) if evaluated is not None else ("model", model)
 
 
+def read_statics(items: list[str]) -> dict[str, Static]:
+    """`depth=12` arguments. CommandError."""
+    statics: dict[str, Static] = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise CommandError(f"--static {item}: write name=value, as in depth=12")
+        number = _number(value)
+        statics[name] = value if number is None else number
+    return statics
+
+
 def add_dump(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dump", metavar="DIR", help="write every stage and every changed pass as numbered files"

@@ -1,0 +1,215 @@
+"""Gradients against finite differences, in float64: `sw.gradcheck` and `stepwell gradcheck`.
+
+In: a program, arrays for its inputs (drawn where none are given). Out: a `GradCheck` with a row for
+each input and parameter of floats; it prints as a table.
+
+    gradient of  type          checked  error    at      gradient  difference
+    x            f32[4, 8]     32       2.1e-10  [3, 1]  0.18304   0.18304
+    w            f32[8, 3]     24       6.0e-11  [0, 2]  -1.0291   -1.0291
+
+What is differentiated is the sum of all results, each element times a number of its own, drawn at
+random: an error in any element's gradient shows. Everything is computed by the graph interpreter.
+Where a function has a kink (relu at 0), a difference across it is not the gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stepwell.arrays import Array
+from stepwell.compilation import Compilation, Options, Static
+from stepwell.debug import Trace
+from stepwell.ir.diagnostics import InputError
+from stepwell.ir.dtypes import F64
+from stepwell.ir.size import evaluate
+from stepwell.report import table
+from stepwell.samples import sample_inputs, sample_parameters, sizes_of
+from stepwell.source import as_source
+from stepwell.weights import Weights
+
+if TYPE_CHECKING:
+    from stepwell.ir.graph.core import Graph, Value
+
+STEP = 1e-6  # of a central difference, relative to the element where that is above 1
+SMALL = 1e-3  # errors count relative to an element, or to this part of the tensor's largest
+
+
+@dataclass(frozen=True)
+class GradientReport:
+    """One input or parameter: the element whose gradient is furthest off, relative to itself or to
+    what is usual in the tensor."""
+
+    name: str
+    type: str
+    checked: int
+    error: float
+    at: tuple[int, ...]
+    gradient: float
+    difference: float
+
+
+@dataclass(frozen=True)
+class GradCheck:
+    """What `gradcheck` found."""
+
+    model: str
+    reports: tuple[GradientReport, ...]
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether every gradient is within the tolerance."""
+        return all(report.error <= self.tolerance for report in self.reports)
+
+    @property
+    def worst(self) -> GradientReport:
+        """The row with the greatest error."""
+        return max(self.reports, key=lambda report: report.error)
+
+    def __str__(self) -> str:
+        rows = [("gradient of", "type", "checked", "error", "at", "gradient", "difference")]
+        for r in self.reports:
+            numbers = f"{r.gradient:.5g}", f"{r.difference:.5g}"
+            facts = r.name, r.type, str(r.checked), f"{r.error:.1e}", str(list(r.at))
+            rows.append((*facts, *numbers))
+        verdict = "fine" if self.ok else f"WRONG: {self.worst.name}"
+        limit = f"errors up to {self.tolerance:.0e} are rounding"
+        return f"{table(rows)}\n{self.model}: {verdict} ({limit})"
+
+    __repr__ = __str__
+
+
+def gradcheck(
+    source: str | Path,
+    model: str | None = None,
+    *,
+    inputs: Mapping[str, Any] | None = None,
+    sizes: Mapping[str, int] | None = None,
+    weights: str | Path | Weights | None = None,
+    statics: Mapping[str, Static] | None = None,
+    seed: int = 0,
+    samples: int = 40,
+    tolerance: float = 1e-5,
+) -> GradCheck:
+    """Compare a model's gradients with finite differences.
+
+    source, model, statics   as `compile` takes them
+    inputs      arrays by name; what is left out is drawn: floats normally, whole numbers 0 or 1
+    sizes       symbolic sizes by name; what is left out is small
+    weights     a file or a mapping; without them parameters are drawn by their initialisers
+    seed        of all that is drawn
+    samples     elements of each input and parameter that are compared, chosen at random
+    tolerance   the relative error that `.ok` allows
+
+    Raises UserError where the program is at fault, InputError where an argument is, or where there
+    is no gradient.
+    """
+    options = Options(model, statics=tuple((statics or {}).items()))
+    graph = Compilation(as_source(source), options, Trace.start()).graph
+    random = np.random.default_rng(seed)
+    arrays = sample_inputs(graph, inputs or {}, sizes or {}, random)
+    arrays |= sample_parameters(graph, weights, seed)
+    loss, weighted = _loss(graph)
+    bound = sizes_of(graph, arrays)
+    for value in weighted:
+        shape = [evaluate(dim, bound) for dim in value.type.shape]
+        arrays[value.name] = random.uniform(0.5, 1.5, shape)
+    return GradCheck(graph.name, tuple(_reports(graph, loss, arrays, samples, random)), tolerance)
+
+
+# What is differentiated
+
+
+def _loss(graph: Graph) -> tuple[Graph, list[Value]]:
+    """The graph with parameters among its inputs, and as its one result the sum of its results'
+    elements; and the inputs added, by which these are multiplied first."""
+    from stepwell.ir.graph import GraphBuilder
+
+    b = GraphBuilder(graph.name, graph.sizes)
+    b.constraints += graph.constraints
+    values = (*graph.inputs, *(parameter.value for parameter in graph.parameters))
+    inputs = [b.input(value.name, value.type) for value in values]
+    plain = replace(graph, inputs=values, parameters=(), updates=())
+    outputs = [v for v in b.inline(plain, inputs) if v.type.dtype.is_float]
+    if not outputs:
+        raise InputError(f"{graph.name} has no results of floats, so it has no gradient")
+    weights, terms = [], []
+    for output in outputs:
+        wide = b.op("cast", [output], dtype=F64)
+        if wide.type.rank:
+            weights.append(b.input("weight", wide.type))
+            wide = b.op("mul", [wide, weights[-1]])
+            wide = b.op("reduce_sum", [wide], axes=tuple(range(wide.type.rank)))
+        terms.append(wide)
+    total = terms[0]
+    for term in terms[1:]:
+        total = b.op("add", [total, term])
+    return b.finish([("loss", total)]), weights
+
+
+def _reports(
+    graph: Graph,
+    loss: Graph,
+    arrays: dict[str, Array],
+    samples: int,
+    random: np.random.Generator,
+) -> Iterator[GradientReport]:
+    from stepwell.ir.graph import interpret_graph
+    from stepwell.ir.graph.core import TypeRuleError
+    from stepwell.ir.graph.derivative import derivative
+
+    states = {parameter.path for parameter in graph.parameters if parameter.kind == "state"}
+    count = len(graph.inputs) + len(graph.parameters)
+    wrt = [
+        position
+        for position, value in enumerate(loss.inputs[:count])
+        if value.type.dtype.is_float and value.name not in states
+    ]
+    if not wrt:
+        raise InputError(f"{graph.name} has no inputs or parameters of floats")
+    try:
+        both = derivative(loss, wrt)
+    except TypeRuleError as error:
+        raise InputError(f"{graph.name}: {error.message}") from None
+    gradients = list(interpret_graph(both, arrays, {}, "f64").values())[1:]
+    for position, gradient in zip(wrt, gradients, strict=True):
+        value = loss.inputs[position]
+        chosen = random.permutation(gradient.size)[:samples]
+        differences = [_difference(loss, arrays, value.name, int(place)) for place in chosen]
+        yield _report(value, gradient, chosen, np.array(differences))
+
+
+def _difference(loss: Graph, arrays: dict[str, Array], name: str, place: int) -> float:
+    """The central difference of the loss in one element."""
+    from stepwell.ir.graph import interpret_graph
+
+    middle = arrays[name]
+    step = STEP * max(1.0, abs(float(middle.reshape(-1)[place])))
+    ends = []
+    for sign in (1, -1):
+        moved = middle.copy()
+        moved.reshape(-1)[place] += sign * step
+        ends.append(float(interpret_graph(loss, {**arrays, name: moved}, {}, "f64")["loss"]))
+    return (ends[0] - ends[1]) / (2 * step)
+
+
+def _report(value: Value, gradient: Array, chosen: Array, differences: Array) -> GradientReport:
+    found = gradient.reshape(-1)[chosen]
+    if not chosen.size:
+        return GradientReport(value.name, str(value.type), 0, 0.0, (), 0.0, 0.0)
+    usual = SMALL * max(float(np.abs(differences).max()), float(np.abs(found).max()), 1e-5)
+    scale = np.maximum(np.maximum(np.abs(found), np.abs(differences)), usual)
+    errors = np.abs(found - differences) / scale
+    errors[~np.isfinite(errors)] = math.inf
+    worst = int(np.argmax(errors))
+    at = tuple(int(i) for i in np.unravel_index(int(chosen[worst]), gradient.shape))
+    return GradientReport(
+        value.name, str(value.type), len(chosen), float(errors[worst]), at,
+        float(found[worst]), float(differences[worst]),
+    )  # fmt: skip
