@@ -32,6 +32,7 @@ from stepwell.ir.loop.analysis import (
     writes,
 )
 from stepwell.ir.loop.core import Alloc, Block, For, If, Kernel, Let, Store, statements
+from stepwell.ir.ranges import Ranges, lower_bound, upper_bound
 from stepwell.ir.scalar import (
     Binary,
     Expr,
@@ -54,7 +55,6 @@ from stepwell.ir.size import (
     symbol,
     symbols,
 )
-from stepwell.lowering.ranges import Ranges, lower_bound, upper_bound
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from stepwell.ir.graph.core import Op, Value
 from stepwell.ir.loop.core import THREADS
+from stepwell.ir.ranges import simplify
 from stepwell.ir.scalar import (
     Cast,
     Const,
@@ -31,7 +32,6 @@ from stepwell.ir.scalar import (
     variables,
 )
 from stepwell.ir.size import Dim, evaluate, symbols
-from stepwell.lowering.ranges import simplify
 
 NOMINAL = 64  # what an unknown size counts as when costs are compared
 NOMINAL_THREADS = 4

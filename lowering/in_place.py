@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from stepwell.ir.loop.analysis import reads, rename_buffers
 from stepwell.ir.loop.core import Block, For, If, Kernel, Statement
+from stepwell.ir.ranges import lower_bound, upper_bound
 from stepwell.ir.size import Dim, minimum, provably_le, symbols
 from stepwell.lowering.dependence import (
     Access,
@@ -27,7 +28,6 @@ from stepwell.lowering.dependence import (
     subscripts,
 )
 from stepwell.lowering.partition import undealt
-from stepwell.lowering.ranges import lower_bound, upper_bound
 
 
 def can_reuse(kernel: Kernel, source: str, target: str) -> bool:

@@ -32,6 +32,7 @@ from stepwell.ir.loop.core import (
     Statement,
     Store,
 )
+from stepwell.ir.ranges import Ranges, index_dim, simplify, within
 from stepwell.ir.scalar import (
     COMBINE,
     Binary,
@@ -52,7 +53,6 @@ from stepwell.ir.scalar import (
 from stepwell.ir.size import Dim, product, symbol, symbols
 from stepwell.ir.span import Span
 from stepwell.lowering.kernel_cost import flops
-from stepwell.lowering.ranges import Ranges, index_dim, simplify, within
 from stepwell.lowering.survey import Survey, always
 
 _RUN = 16  # elements side by side that are worth a loop of their own

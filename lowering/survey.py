@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from stepwell.ir.graph.core import Op, Value
+from stepwell.ir.ranges import Ranges, index_dim, lower_bound, upper_bound
 from stepwell.ir.scalar import (
     Binary,
     Expr,
@@ -29,7 +30,6 @@ from stepwell.ir.scalar import (
     walk,
 )
 from stepwell.ir.size import provably_le
-from stepwell.lowering.ranges import Ranges, index_dim, lower_bound, upper_bound
 
 COSTLY = 8  # simple operations per element from which a value is kept rather than recomputed
 _LIMIT = 4000  # reads looked at: past it nothing is kept, which is only slower

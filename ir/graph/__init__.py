@@ -16,6 +16,7 @@ from stepwell.ir.graph import (
     movement,
     random,
     reduction,
+    scatter,
     selection,
     window,
 )
@@ -29,7 +30,7 @@ from stepwell.ir.graph.sizes import bind_sizes
 from stepwell.ir.graph.verify import verify_graph
 
 FAMILIES = (
-    *(constants, elementwise, random, movement, selection, reduction),
+    *(constants, elementwise, random, movement, selection, scatter, reduction),
     *(contraction, convolution, window, index),
     *(differentiation, kernel),
 )

@@ -84,6 +84,10 @@ class GraphBuilder:
         self.ops.append(Op(definition, tuple(operands), attributes, results, (), place))
         return results[0]
 
+    def producer(self, value: Value) -> Op | None:
+        """The op that computes the value; None for inputs and parameters."""
+        return next((op for op in reversed(self.ops) if value in op.results), None)
+
     def region_op(
         self,
         name: str,

@@ -46,6 +46,15 @@ def meaning(op: Op) -> Graph:
     return op.regions[0]
 
 
+def pull_back(
+    b: GraphBuilder, ops: Sequence[Op], wrt: Sequence[Value], given: Mapping[Value, Value]
+) -> list[Value | None]:
+    """Cotangents of `wrt`, given those of some results of `ops`; each value's once."""
+    reverse = _Reverse(b, [value for value in wrt if value.type.dtype.is_float])
+    reverse.pull(ops, given)
+    return [reverse.cotangents.pop(value, None) for value in wrt]
+
+
 def _expand(op: Op, editor: Editor) -> Sequence[Value] | None:
     if op.name == "stop_gradient":
         return op.operands
@@ -93,6 +102,12 @@ class _Reverse:
             self.cotangents[loss] = self._full(1.0, loss.type)
             self._walk(ops)
 
+    def pull(self, ops: Sequence[Op], given: Mapping[Value, Value]) -> None:
+        """Cotangents of all that some values depend on."""
+        self._activate(ops)
+        self.cotangents.update(given)
+        self._walk(ops)
+
     def gradient(self, value: Value) -> Value:
         """The cotangent that came to a value, or zeros."""
         found = self.cotangents.get(value)
@@ -114,11 +129,12 @@ class _Reverse:
                 self.active.update(v for v in op.results if v.type.dtype.is_float)
 
     def _walk(self, ops: Sequence[Op]) -> None:
+        place = self.b.place
         for op in reversed(ops):
             if any(value in self.cotangents for value in op.results):
                 self.b.place = op.span
                 self._step(op)
-        self.b.place = None
+        self.b.place = place
 
     def _step(self, op: Op) -> None:
         floats = [value for value in op.results if value.type.dtype.is_float]

@@ -9,12 +9,12 @@ computed in f32 and rounded.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from stepwell.ir import numerics, scalar
+from stepwell.ir import adjoint, numerics, scalar
 from stepwell.ir.dtypes import ALL, BOOL, F32, DType
 from stepwell.ir.graph.body import axes, load, result, variables
 from stepwell.ir.graph.builder import GraphBuilder
@@ -30,13 +30,23 @@ from stepwell.ir.graph.core import (
 )
 from stepwell.ir.graph.registry import register
 from stepwell.ir.graph.rules import same_dtype, same_shape, takes
-from stepwell.ir.scalar import Binary, Cast, Formula, Load, Select, Unary, Var
+from stepwell.ir.scalar import (
+    Binary,
+    Cast,
+    Const,
+    Expr,
+    Formula,
+    Load,
+    Select,
+    Unary,
+    Var,
+    children,
+)
 from stepwell.ir.size import symbol
 from stepwell.ir.text import format_expr
 from stepwell.ir.types import TensorType
 
 Types = Sequence[TensorType]
-Gradient = Callable[[GraphBuilder, Op, Sequence[Value]], Sequence[Value | None]]
 SHAPES = ((), (1,), (0, 3), (17,), (2, 31))
 
 
@@ -66,37 +76,38 @@ def _unary_takes(op: str) -> tuple[Callable[[DType], bool], str]:
     return lambda dtype: not dtype.is_bool, "numbers"
 
 
-def _scaled(b: GraphBuilder, dy: Value, x: Value, factor: float) -> Value:
-    return b.op("mul", [dy, b.op("mul", [x, full(b, factor, x.type)])])
+def _emit(b: GraphBuilder, expr: Expr, named: Mapping[str, Value], like: TensorType) -> Value:
+    """Ops for a scalar expression over named tensors, element by element."""
+    made: dict[Expr, Value] = {}
+
+    def value(e: Expr) -> Value:
+        if e not in made:
+            made[e] = one(e)
+        return made[e]
+
+    def one(e: Expr) -> Value:
+        match e:
+            case Var(name=name):
+                return named[name]
+            case Const(value=number):
+                return full(b, number, like)
+            case Unary(op=op) | Binary(op=op):
+                return b.op(op, [value(child) for child in children(e)])
+            case Select():
+                return b.op("select", [value(child) for child in children(e)])
+        raise TypeError(f"a slope does not hold {type(e).__name__}")
+
+    return value(expr)
 
 
-_LOG2_E = 1 / math.log(2)
-
-# name → the cotangent of x, from the builder, x, the result y, and y's cotangent
-_UNARY_GRADIENTS: dict[str, Callable[[GraphBuilder, Value, Value, Value], Value | None]] = {
-    "neg": lambda b, x, y, dy: b.op("neg", [dy]),
-    "abs": lambda b, x, y, dy: b.op("mul", [dy, b.op("sign", [x])]),
-    "exp": lambda b, x, y, dy: b.op("mul", [dy, y]),
-    "exp2": lambda b, x, y, dy: _scaled(b, dy, y, math.log(2)),
-    "expm1": lambda b, x, y, dy: b.op("mul", [dy, b.op("add", [y, full(b, 1, x.type)])]),
-    "log": lambda b, x, y, dy: b.op("div", [dy, x]),
-    "log2": lambda b, x, y, dy: b.op("div", [_scaled(b, dy, full(b, 1, x.type), _LOG2_E), x]),
-    "log1p": lambda b, x, y, dy: b.op("div", [dy, b.op("add", [x, full(b, 1, x.type)])]),
-    "sqrt": lambda b, x, y, dy: b.op("div", [b.op("mul", [dy, full(b, 0.5, x.type)]), y]),
-    "rsqrt": lambda b, x, y, dy: b.op("div", [_scaled(b, dy, y, -0.5), x]),
-    "sin": lambda b, x, y, dy: b.op("mul", [dy, b.op("cos", [x])]),
-    "cos": lambda b, x, y, dy: b.op("neg", [b.op("mul", [dy, b.op("sin", [x])])]),
-    "tanh": lambda b, x, y, dy: b.op(
-        "mul", [dy, b.op("sub", [full(b, 1, x.type), b.op("mul", [y, y])])]
-    ),
-    "sigmoid": lambda b, x, y, dy: b.op(
-        "mul", [dy, b.op("mul", [y, b.op("sub", [full(b, 1, x.type), y])])]
-    ),
-    "erf": lambda b, x, y, dy: _scaled(
-        b, dy, b.op("exp", [b.op("neg", [b.op("mul", [x, x])])]), 2 / math.sqrt(math.pi)
-    ),
-}
-_FLAT = ("sign", "floor", "ceil", "round", "trunc")  # zero wherever they have a derivative
+def _slopes(
+    b: GraphBuilder, op: Op, dy: Value, rule: Callable[[list[Expr]], Sequence[Expr | None]]
+) -> list[Value | None]:
+    """A rule of `stepwell.ir.adjoint` on tensors, its arguments dy, the operands, the result."""
+    values, dtype = [dy, *op.operands, op.result], dy.type.dtype
+    named = {f"v{i}": value for i, value in enumerate(values)}
+    found = rule([Var(name, dtype) for name in named])
+    return [None if e is None else _emit(b, e, named, dy.type) for e in found]
 
 
 def _unary(name: str) -> OpDef:
@@ -118,11 +129,11 @@ def _unary(name: str) -> OpDef:
         return result(index, Unary(name, x), results[0].dtype)
 
     def gradient(b: GraphBuilder, op: Op, cotangents: Sequence[Value]) -> Sequence[Value | None]:
-        if name in _FLAT:
+        if name in adjoint.FLAT:
             return [None]
-        return [_UNARY_GRADIENTS[name](b, op.operands[0], op.result, cotangents[0])]
+        return _slopes(b, op, cotangents[0], lambda given: [adjoint.UNARY[name](*given)])
 
-    differentiable = name in _UNARY_GRADIENTS or name in _FLAT
+    differentiable = name in adjoint.UNARY or name in adjoint.FLAT
     return OpDef(
         name,
         f"y = {format_expr(Unary(name, Var('x', F32)))}",
@@ -149,47 +160,11 @@ def _binary_takes(op: str) -> tuple[Callable[[DType], bool], str]:
     return lambda dtype: not dtype.is_bool, "numbers"
 
 
-def _chosen(b: GraphBuilder, compare: str, op: Op, dy: Value) -> tuple[Value, Value]:
-    """dy to x where the comparison holds, to y elsewhere."""
-    x, y = op.operands
-    condition, zero = b.op(compare, [x, y]), full(b, 0, dy.type)
-    return b.op("select", [condition, dy, zero]), b.op("select", [condition, zero, dy])
-
-
-def _div_gradient(b: GraphBuilder, op: Op, dy: Value) -> tuple[Value, Value]:
-    dx = b.op("div", [dy, op.operands[1]])
-    return dx, b.op("neg", [b.op("mul", [dx, op.result])])
-
-
-def _pow_gradient(b: GraphBuilder, op: Op, dy: Value) -> tuple[Value, Value]:
-    x, y = op.operands
-    zero, one = full(b, 0, x.type), full(b, 1, x.type)
-    below = b.op("pow", [x, b.op("sub", [y, one])])
-    positive = b.op("gt", [x, zero])
-    log = b.op("log", [b.op("select", [positive, x, one])])
-    dx = b.op("mul", [dy, b.op("mul", [y, below])])
-    return dx, b.op("mul", [dy, b.op("mul", [op.result, log])])
-
-
-def _mod_gradient(b: GraphBuilder, op: Op, dy: Value) -> tuple[Value, Value]:
-    quotient = b.op("floor", [b.op("div", list(op.operands))])
-    return dy, b.op("neg", [b.op("mul", [dy, quotient])])
-
-
-_BINARY_GRADIENTS: dict[str, Callable[[GraphBuilder, Op, Value], Sequence[Value | None]]] = {
-    "add": lambda b, op, dy: (dy, dy),
-    "sub": lambda b, op, dy: (dy, b.op("neg", [dy])),
-    "mul": lambda b, op, dy: (
-        b.op("mul", [dy, op.operands[1]]),
-        b.op("mul", [dy, op.operands[0]]),
-    ),
-    "div": _div_gradient,
-    "pow": _pow_gradient,
-    "mod": _mod_gradient,
-    "floordiv": lambda b, op, dy: (None, None),
-    "max": lambda b, op, dy: _chosen(b, "ge", op, dy),
-    "min": lambda b, op, dy: _chosen(b, "le", op, dy),
-}
+def _is_constant(b: GraphBuilder, value: Value) -> bool:
+    """Whether the value is one number everywhere."""
+    while (op := b.producer(value)) is not None and op.name == "broadcast":
+        (value,) = op.operands
+    return op is not None and op.name == "constant"
 
 
 def _binary(name: str) -> OpDef:
@@ -212,7 +187,11 @@ def _binary(name: str) -> OpDef:
         return result(index, Binary(name, x, y), results[0].dtype)
 
     def gradient(b: GraphBuilder, op: Op, cotangents: Sequence[Value]) -> Sequence[Value | None]:
-        return _BINARY_GRADIENTS[name](b, op, cotangents[0])
+        x, y = op.operands
+        if name in ("max", "min") and _is_constant(b, x):
+            op = replace(op, operands=(y, x))
+            return _slopes(b, op, cotangents[0], lambda given: adjoint.BINARY[name](*given))[::-1]
+        return _slopes(b, op, cotangents[0], lambda given: adjoint.BINARY[name](*given))
 
     return OpDef(
         name,
@@ -221,7 +200,7 @@ def _binary(name: str) -> OpDef:
         (),
         infer,
         reference,
-        gradient if name in _BINARY_GRADIENTS else NotDifferentiable(f"{name} gives no float"),
+        gradient if name in adjoint.BINARY else NotDifferentiable(f"{name} gives no float"),
         body,
         _examples(2, allowed),
     )

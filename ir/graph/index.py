@@ -18,10 +18,10 @@ from stepwell.ir.graph.core import (
     AttributeDef,
     Attributes,
     Example,
-    NotDifferentiable,
     OpDef,
     Value,
 )
+from stepwell.ir.graph.index_gradient import index_gradient
 from stepwell.ir.graph.registry import register
 from stepwell.ir.graph.rules import ATTRIBUTE, INNER, MIXED, RANK, nonnegative, refuse
 from stepwell.ir.parse import parse_formula, parse_type
@@ -155,7 +155,7 @@ INDEX = register(
         (AttributeDef("formula", "formula", "index notation over the operands x0, x1, …"),),
         _infer,
         _reference,
-        NotDifferentiable("its gradient needs its subscripts inverted, which is not there yet"),
+        index_gradient,
         _body,
         _examples,
     )

@@ -14,13 +14,10 @@ import numpy as np
 
 from stepwell.ir.dtypes import I32, I64, DType
 from stepwell.ir.graph.body import (
-    Names,
     arithmetic,
     as_expr,
     axes,
     inside,
-    load,
-    narrow,
     plus,
     result,
     variables,
@@ -47,7 +44,6 @@ from stepwell.ir.scalar import (
     Expr,
     Formula,
     Load,
-    Reduce,
     Select,
     index,
 )
@@ -342,20 +338,9 @@ def _gather(arrays: Sequence[Array], attributes: Attributes, results: Types) -> 
 
 
 def _gather_gradient(b: GraphBuilder, op: Op, cotangents: Sequence[Value]) -> list[Value | None]:
-    """dx[.., v, ..] = the sum of dy[.., i.., ..] over all i with indices[i..] == v."""
-    (x, indices), (dy,), axis = op.operands, cotangents, op.attributes["axis"]
-    names = Names(x.type.shape, indices.type.shape)
-    outer = names.axes(x.type.shape)
-    inner = names.axes(indices.type.shape, "pqr")
-    at, over = variables(outer), variables(inner)
-    chosen: Expr = Load("x1", over, indices.type.dtype)
-    chosen = chosen if indices.type.dtype is I64 else Cast(chosen, I64)
-    hit = Binary("eq", chosen, at[axis])
-    term = load("x0", (*at[:axis], *over, *at[axis + 1 :]), dy.type.dtype)
-    zero = Const(0, term.dtype)
-    total = Reduce("sum", inner, term, hit) if inner else Select(hit, term, zero)
-    formula = Formula(outer, narrow(total, dy.type.dtype))
-    return [index_op(b, formula, [dy, indices]), None]
+    (x, indices), (dy,) = op.operands, cotangents
+    zeros = b.op("constant", value=0.0, dtype=dy.type.dtype, shape=x.type.shape)
+    return [b.op("scatter_add", [zeros, indices, dy], axis=op.attributes["axis"]), None]
 
 
 def _gather_body(types: Types, attributes: Attributes, results: Types) -> tuple[Formula, ...]:

@@ -20,6 +20,7 @@ _TITLES = {
     "random": "Random bits",
     "movement": "Moving elements",
     "selection": "Taking parts, joining them",
+    "scatter": "Adding rows to places",
     "reduction": "Reductions",
     "contraction": "Contraction",
     "convolution": "Convolution",

@@ -23,10 +23,10 @@ from math import ceil, prod
 
 from stepwell.ir.loop.analysis import loads_of, register_names, stores_of
 from stepwell.ir.loop.core import Block, For, If, Kernel, LoopKind, statements
+from stepwell.ir.ranges import Ranges, lower_bound, upper_bound
 from stepwell.ir.scalar import Binary, Var, as_dim, coefficient, variables, walk
 from stepwell.ir.size import symbol
 from stepwell.ir.target import Target
-from stepwell.lowering.ranges import Ranges, lower_bound, upper_bound
 from stepwell.lowering.strategies.pieces import (
     Piece,
     cut_pieces,

@@ -13,9 +13,9 @@ from dataclasses import replace
 from stepwell.ir.dtypes import BOOL, I64
 from stepwell.ir.loop.analysis import map_own_expressions, map_statements, substitute_block
 from stepwell.ir.loop.core import Block, For, If, Kernel, Let, Statement
+from stepwell.ir.ranges import Ranges, simplify
 from stepwell.ir.scalar import Binary, Const, Expr, Load, Select, Var, index, map_children
 from stepwell.ir.size import Dim
-from stepwell.lowering.ranges import Ranges, simplify
 from stepwell.lowering.survey import always
 
 

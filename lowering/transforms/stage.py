@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 
 from stepwell.ir.loop.analysis import fresh_name, map_expressions, taken_names, writes
 from stepwell.ir.loop.core import Alloc, Block, Buffer, For, Kernel, Store, statements
+from stepwell.ir.ranges import lower_bound, upper_bound
 from stepwell.ir.scalar import Binary, Expr, Load, Var, as_dim, from_dim, variables
 from stepwell.ir.size import Dim, symbol
-from stepwell.lowering.ranges import lower_bound, upper_bound
 from stepwell.lowering.transforms.navigate import (
     ScheduleError,
     find_loop,

@@ -20,7 +20,7 @@ def arrays_for(
     random = np.random.default_rng(seed)
     types = [static_type(type, sizes) for type in example.operands]
     arrays = [sample(random, type.dtype, type.shape) for type in types]
-    if definition.name == "gather":
+    if definition.name in ("gather", "scatter_add"):
         size = types[0].shape[example.attributes["axis"]]
         indices = random.integers(0, max(1, int(size)), types[1].shape)
         arrays[1] = np.asarray(indices).astype(types[1].dtype.numpy)
