@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from stepwell.ir.loop.analysis import kernel_buffers, map_statements
+from stepwell.ir.loop.analysis import kernel_buffers, map_statements, stores_of
 from stepwell.ir.loop.core import For, Kernel, LoopKind, Statement, Store, statements
 from stepwell.ir.scalar import Binary, Expr, Load, loads, variables
 from stepwell.ir.size import Dim
@@ -43,12 +43,14 @@ from stepwell.lowering.strategies.products import (
 from stepwell.lowering.strategies.register_tile import Tile, choose_tile
 from stepwell.lowering.strategies.skinny import schedule_skinny
 from stepwell.lowering.transforms.cut import cut
+from stepwell.lowering.transforms.interchange import interchange
 from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.navigate import find_loop
 from stepwell.lowering.transforms.pack import pack
 from stepwell.lowering.transforms.reorder import perfect_nest, reorder
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
 from stepwell.lowering.transforms.split import split
+from stepwell.lowering.transforms.squares import squares
 
 SMALL = 4  # rows below which packing costs more than it saves
 
@@ -203,4 +205,26 @@ def _pack_b(
     loops = [(panel, room[0]), (deep, depth), (vector, room[1]), (lane, room[2])]
     kinds: tuple[LoopKind, ...] = ("serial", "serial", "unrolled", "vector")
     b = factor_of(kernel, deep, "b")
-    return pack(kernel, b, "b_panels", loops, before, guards_on(kernel, lane), kinds)
+    kernel = pack(kernel, b, "b_panels", loops, before, guards_on(kernel, lane), kinds)
+    return _in_squares(kernel, _packed(kernel, deep, "b"))
+
+
+def _packed(kernel: Kernel, deep: str, side: str) -> str:
+    """The scratch that a factor is read from."""
+    factor = factor_of(kernel, deep, side)
+    assert isinstance(factor, Load)
+    return factor.buffer
+
+
+def _in_squares(kernel: Kernel, packed: str) -> Kernel:
+    """Panels whose lanes are strided, but contiguous in k, filled by squares: the loop over k goes
+    inside of that over vectors."""
+    fill = next(
+        s
+        for s in statements(kernel.body)
+        if isinstance(s, For) and {store.buffer for store in stores_of((s,))} == {packed}
+    )
+    deep = perfect_nest(kernel, fill.index)[-3]
+    turned = interchange(kernel, deep)
+    square = squares(turned, packed)
+    return kernel if square is turned else square

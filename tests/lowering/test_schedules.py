@@ -14,7 +14,7 @@ from stepwell.codegen.jit import NativeProgram
 from stepwell.ir.dtypes import BF16, BOOL, F16, F32, F64, I8, I32, I64
 from stepwell.ir.graph import Graph, GraphBuilder
 from stepwell.ir.loop import interpret_program, verify_program
-from stepwell.ir.loop.analysis import kernel_buffers, loads_of
+from stepwell.ir.loop.analysis import kernel_buffers, loads_of, stores_of
 from stepwell.ir.loop.core import For, Program, Store, statements
 from stepwell.ir.parse import parse_formula
 from stepwell.ir.resolve import Scope
@@ -72,6 +72,10 @@ CASES: dict[str, tuple[str, list[TensorType]]] = {
     "transposed product": (
         "[n: 3, i: N, j: 33] -> sum[k: 20] x0[n, i, k] * x1[n, j, k]",
         [TensorType(F32, (3, N, 20)), TensorType(F32, (3, 33, 20))],
+    ),
+    "product with rows": (
+        "[i: N, j: 64] -> sum[k: 20] x0[i, k] * x1[j, k]",
+        [TensorType(F32, (N, 20)), TensorType(F32, (64, 20))],
     ),
     "product of halves": (
         "[n: N, j: 33] -> sum[k: 20] f32(x0[n, k]) * f32(x1[k, j])",
@@ -203,6 +207,17 @@ def test_panels_are_written_in_order() -> None:
             innermost[loop.body[-1].buffer] = (loop.kind, last == Var(loop.index))
     assert innermost["a_panels"] == ("unrolled", True)
     assert innermost["b_panels"] == ("vector", True)
+
+
+def test_panels_of_rows_are_filled_by_squares() -> None:
+    """Of 20 terms, 16 by squares of 16 rows and terms, and 4 by themselves."""
+    text, types = CASES["product with rows"]
+    naive = graph_to_loops(Fuse().run(Decompose().run(graph_of(text, types))))
+    kernel = schedule_kernel(naive.kernels[0], named("x86-64-v4"))
+    fills = [s for s in statements(kernel.body)
+             if isinstance(s, For) and {t.buffer for t in stores_of((s,))} == {"b_panels"}]  # fmt: skip
+    kinds = [(loop.kind, loop.extent) for loop in fills]
+    assert ("unrolled", 16) in kinds and kinds[kinds.index(("unrolled", 16)) + 1] == ("vector", 16)
 
 
 def test_what_a_guard_leaves_out_counts_as_nothing_beside_infinity() -> None:
