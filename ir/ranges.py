@@ -3,11 +3,13 @@
 In: a dim over loop indices, and each index's extent. Out: the same number, simpler:
 
     (12*h + d) // 12   with d in 0..12   →   h
+    (16*v + l) % 64    with l in 0..16   →   16*(v % 4) + l
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import gcd
 
 from stepwell.ir.scalar import (
     Const,
@@ -21,6 +23,7 @@ from stepwell.ir.scalar import (
 )
 from stepwell.ir.size import (
     Dim,
+    Monomial,
     Size,
     apply,
     floordiv,
@@ -91,8 +94,28 @@ def _simplify_function(function: str, left: Dim, right: Dim, ranges: Ranges) -> 
         whole, rest = _split(left, right)
         if within(rest, right, ranges):
             return whole if function == "floordiv" else rest
+        step, high, low = _aligned(rest, right, ranges)
+        if step > 1 and isinstance(right, int):
+            if function == "floordiv":
+                return whole + floordiv(high, right // step)
+            return mod(high, right // step) * step + low
         return floordiv(left, right) if function == "floordiv" else mod(left, right)
     return apply(function, left, right)
+
+
+def _aligned(dim: Dim, right: Dim, ranges: Ranges) -> tuple[int, Dim, Dim]:
+    """(g, h, s) with dim == g*h + s, s in 0..g, for the largest such divisor g of `right`.
+
+    Then dim // right == h // (right // g): a run of g that begins at a multiple of g stays whole.
+    """
+    if isinstance(dim, int) or not isinstance(right, int):
+        return 1, dim, 0
+    for step in sorted({gcd(c, right) for _, c in dim.terms}, reverse=True):
+        high = _size([(m, c // step) for m, c in dim.terms if c % step == 0])
+        low = dim - high * step
+        if step > 1 and within(low, step, ranges):
+            return step, high, low
+    return 1, dim, 0
 
 
 def _split(left: Dim, right: Dim) -> tuple[Dim, Dim]:
@@ -101,10 +124,15 @@ def _split(left: Dim, right: Dim) -> tuple[Dim, Dim]:
     if isinstance(quotient, int):
         return quotient, left - quotient * right
     plain = [(m, c) for m, c in quotient.terms if not any(a.function == "floordiv" for a in m)]
-    if not plain:
-        return 0, left
-    whole: Dim = Size(tuple(plain)) if plain[0][0] or len(plain) > 1 else plain[0][1]
+    whole = _size(plain)
     return whole, left - whole * right
+
+
+def _size(terms: Sequence[tuple[Monomial, int]]) -> Dim:
+    """The dim of these terms."""
+    if all(not monomial for monomial, _ in terms):
+        return sum(factor for _, factor in terms)
+    return Size(tuple(terms))
 
 
 def simplify(expr: Expr, ranges: Ranges) -> Expr:

@@ -214,9 +214,11 @@ def test_panels_of_rows_are_filled_by_squares() -> None:
     text, types = CASES["product with rows"]
     naive = graph_to_loops(Fuse().run(Decompose().run(graph_of(text, types))))
     kernel = schedule_kernel(naive.kernels[0], named("x86-64-v4"))
-    fills = [s for s in statements(kernel.body)
-             if isinstance(s, For) and {t.buffer for t in stores_of((s,))} == {"b_panels"}]  # fmt: skip
-    kinds = [(loop.kind, loop.extent) for loop in fills]
+    kinds = [
+        (loop.kind, loop.extent)
+        for loop in statements(kernel.body)
+        if isinstance(loop, For) and {t.buffer for t in stores_of((loop,))} == {"b_panels"}
+    ]
     assert ("unrolled", 16) in kinds and kinds[kinds.index(("unrolled", 16)) + 1] == ("vector", 16)
 
 
