@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 
-from stepwell.frontend import check, elaborate_train
-from stepwell.ir.graph import Graph, interpret_step
+from stepwell.frontend import check, elaborate, elaborate_train
+from stepwell.ir.graph import Graph, interpret_graph, interpret_step
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _STARTS = {"zeros": 0.0, "ones": 1.0}
@@ -45,3 +46,16 @@ def _start(parameter: Any) -> Array:
     if text.startswith("constant("):
         value = float(text.removeprefix("constant(").removesuffix(")"))
     return np.full(type.shape, value, type.dtype.numpy)
+
+
+def gradients(function: str, wrt: list[str], *arrays: Any) -> tuple[Array, ...]:
+    """What `value_and_grad(f, wrt: …)` gives, of a function `f` with f64 and integer arguments."""
+    formals = re.findall(
+        r"(\w+): (\w+\[[^\]]*\])", function.split("{", maxsplit=1)[0].split("->", maxsplit=1)[0]
+    )
+    names = ", ".join(name for name, _ in formals)
+    typed = ", ".join(f"{name}: {type}" for name, type in formals)
+    call = f"value_and_grad(f, wrt: [{', '.join(wrt)}])({names})"
+    source = f"{function}\nmodel m({typed}) {{ {call} }}"
+    graph = elaborate(check(source, "f.well"), "m")
+    return tuple(interpret_graph(graph, _inputs(graph, arrays)).values())
