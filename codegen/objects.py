@@ -27,6 +27,7 @@ from stepwell.codegen.llvm import Embedding, models_text
 from stepwell.codegen.main_program import main_text
 from stepwell.codegen.modules import compile_objects
 from stepwell.codegen.runtime import runtime_text, stop_at_unload
+from stepwell.codegen.training_main import training_main_text, trains
 from stepwell.ir.loop.core import Program
 from stepwell.ir.target import Target, host
 
@@ -40,11 +41,14 @@ def build(
     output: Path,
     weights: Mapping[str, Array] | None = None,
     embed: bool = False,
+    states: Mapping[str, Array] | None = None,
+    seed: int = 0,
 ) -> list[Path]:
     """Makes the object that `output`'s suffix names, and beside it the header and `main.c`.
 
     `weights` maps a program's name to its prepared weights; they are embedded, or written beside as
-    `NAME.weights`. Returns the files made. Raises LinkError.
+    `NAME.weights`; `states` to what its state is at first, drawn with `seed`, which goes into
+    `NAME.state`. Returns the files made. Raises LinkError.
     """
     if output.suffix not in SUFFIXES:
         raise LinkError(f"{output.name}: the suffix must be one of {', '.join(SUFFIXES)}")
@@ -60,15 +64,23 @@ def build(
     header = folder / f"{stem}.h"
     made = [output, header, folder / "main.c"]
     write_text(header, header_text(programs))
-    write_text(folder / "main.c", main_text(programs[0], header.name, stem))
-    if not embed:
-        for program in programs:
-            if program.name in weights:
-                path = folder / f"{c_names.symbol(program.name)}.weights"
+    write_text(folder / "main.c", _main(programs[0], header.name, stem, seed))
+    beside = {"weights": {} if embed else weights, "state": states or {}}
+    for program in programs:
+        for suffix, blocks in beside.items():
+            if program.name in blocks:
+                path = folder / f"{c_names.symbol(program.name)}.{suffix}"
                 with written(path) as temporary:
-                    weights[program.name].tofile(temporary)
+                    blocks[program.name].tofile(temporary)
                 made.append(path)
     return made
+
+
+def _main(program: Program, header: str, library: str, seed: int) -> str:
+    """A program that runs the model, or trains by the step that the model is."""
+    if trains(program):
+        return training_main_text(program, header, library, seed)
+    return main_text(program, header, library)
 
 
 def _objects(

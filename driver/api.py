@@ -140,6 +140,7 @@ def load(
     *,
     model: str | None = None,
     threads: int | None = None,
+    state: str | Path | Weights | None = None,
 ) -> Model:
     """A model from a shared object that `stepwell build` made, with the same checks as `compile`.
 
@@ -148,6 +149,8 @@ def load(
               or there are no parameters
     model     which of its models; not needed where there is one
     threads   an upper bound on the threads of a call, as for `compile`
+    state     of a step of training: the .state file that was built with the object, or arrays by
+              path; the model has its own copy
 
     Raises InputError where the file is not such an object, or the weights do not fit.
     """
@@ -167,10 +170,23 @@ def load(
         raise InputError(f"{path} has no weights in it: name a file of them with `weights`")
     else:
         held = hold(description, native, weights or {})
+    block = None
+    if description["states"]:
+        block = _initial_state(str(path), Signature.of(description), state)
     team = threads_of(description, threads, DiskCache.default())
     workspace = parse_dim(description["workspace"])
     memory = Memory(workspace, None, description["weights_size"], team.count)
-    return Model(description, native, held, memory, team)
+    return Model(description, native, held, memory, team, state=block)
+
+
+def _initial_state(
+    path: str, signature: Signature, state: str | Path | Weights | None
+) -> StateBlock:
+    if state is None:
+        raise InputError(f"{path} holds a step, which has state: name a file of it with `state`")
+    if isinstance(state, str | Path) and Path(state).suffix == ".state":
+        return StateBlock.read(signature, Path(state))
+    return StateBlock.of(signature, state)
 
 
 def _choose(path: str | Path, model: str | None) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 In: a graph whose ops are all `kernel`s (after `fuse`) or array constants. Out: a `Program` whose
 kernels are the textbook nests: nothing tiled, nothing vectorised. What is computed from parameters
 and constants alone is computed once: its kernel's call is a preparation. A parameter that the graph
-updates is a state; its new value is copied there when nothing reads the old one any more.
+updates is a state, and so is what it carries along with these; new values are copied there when
+nothing reads the old ones any more.
 
     %0 = kernel(%x) { %m = reduce_max(%x) {axes = [1]} …softmax… }
 
@@ -96,7 +97,9 @@ class _ProgramLowering:
 
     def _hold(self, parameter: Parameter) -> None:
         name = unique(parameter.path, self.taken)
-        role: ProgramRole = "state" if parameter.value in dict(self.graph.updates) else "parameter"
+        updates = dict(self.graph.updates)
+        mutable = parameter.value in updates or (updates and parameter.kind == "state")
+        role: ProgramRole = "state" if mutable else "parameter"
         self._add(parameter.value, name, role)
         self.buffers[-1] = replace(
             self.buffers[-1],

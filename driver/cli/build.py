@@ -13,6 +13,7 @@ from stepwell.cli.arguments import (
     add_dump,
     add_json,
     add_model,
+    add_train_modes,
     add_weights,
     options,
 )
@@ -20,7 +21,9 @@ from stepwell.compilation import Compilation
 from stepwell.debug import Trace
 from stepwell.parameters import hold
 from stepwell.programs import model_names
+from stepwell.signature import Signature
 from stepwell.source import Source, read_source
+from stepwell.state import StateBlock, of_the_model, without_states
 from stepwell.weights import Weights, read_weights
 
 if TYPE_CHECKING:
@@ -31,7 +34,8 @@ DESCRIPTION = """\
 Compile a model into a shared object, an object file or an archive, with a C header, a
 `main.c` that runs it on raw files, and its weights beside it (or inside, with --embed).
 With --all every model of the file goes in, each with its own weights file; W holds the arrays
-of all of them."""
+of all of them. With --train it is the step of a train block: its state as it is at first is
+beside it, and `main.c` trains."""
 EXAMPLE = """\
 stepwell build examples/digits/digits.well --model digits \\
     --weights examples/digits/digits.safetensors -o libdigits.so"""
@@ -42,6 +46,7 @@ _SUFFIXES = (".so", ".o", ".a", ".dylib")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a .well file, or IR text")
     add_model(parser)
+    add_train_modes(parser)
     add_weights(parser)
     parser.add_argument("--output", "-o", metavar="F", required=True, help="ends in .so, .o or .a")
     parser.add_argument("--all", action="store_true", help="every model of the file")
@@ -66,20 +71,21 @@ def run(args: argparse.Namespace) -> int:
     programs = [compilation.program for compilation in compilations]
     target = compilations[0].target
     given = read_weights(args.weights)
-    weights = {
-        program.name: hold(
-            describe(program, target),
-            NativeProgram.preparing(program),
-            _own(given, program, programs),
-            args.seed,
-        ).block
-        for program in programs
-        if program.with_role("parameter")
-    }
+    weights, states = {}, {}
+    for program in programs:
+        about = describe(program, target)
+        signature, own = Signature.of(about), _own(given, program, programs)
+        if signature.states:
+            own = None if own is None else of_the_model(own)
+            states[program.name] = StateBlock.of(signature, own, args.seed).block
+            own = None if own is None else without_states(signature, own)
+        if signature.parameters:
+            native = NativeProgram.preparing(program)
+            weights[program.name] = hold(about, native, own, args.seed).block
     if trace.needs_everything:
         for compilation in compilations:
             _ = compilation.objects
-    for path in build(programs, target, output, weights, args.embed):
+    for path in build(programs, target, output, weights, args.embed, states, args.seed):
         print(path)
     return 0
 
@@ -93,13 +99,16 @@ def _own(given: Weights | None, program: Program, programs: Sequence[Program]) -
 
 
 def _paths(programs: Sequence[Program]) -> set[str]:
-    return {item.buffer.name for p in programs for item in p.with_role("parameter")}
+    roles = ("parameter", "state")
+    return {item.buffer.name for p in programs for item in p.buffers if item.role in roles}
 
 
 def _chosen(source: Source, args: argparse.Namespace) -> list[str | None]:
     """The models to put in: the named one, or all; None stands for the file's own."""
     if not args.all or source.kind != "well":
         return [args.model]
+    if args.train is not None or args.evaluate is not None:
+        raise CommandError("--all asks for every model, --train and --evaluate for none")
     if args.model is not None:
         raise CommandError("--model names one model, --all asks for every one")
     names = model_names(source)

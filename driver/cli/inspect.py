@@ -54,6 +54,7 @@ def _text(description: Mapping[str, Any]) -> str:
         f"  prepared   {item['name']}: {_type(item)}, at byte {item['offset']}"
         for item in description["prepared"]
     ]
+    lines += [f"  state      {s.path}: {s.type}, at byte {s.offset}" for s in signature.states]
     lines += [
         f"  weights    {description['weights_size']} bytes",
         f"  workspace  {parse_dim(description['workspace'])} bytes",

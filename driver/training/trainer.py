@@ -28,6 +28,7 @@ from stepwell.model import Model
 from stepwell.report import Memory
 from stepwell.safetensors_file import write_safetensors
 from stepwell.source import Source, as_source
+from stepwell.state import is_of_the_model, of_the_model
 from stepwell.threads import require_count
 from stepwell.training.checkpoint import Checkpoint, Origin, read_checkpoint, write_checkpoint
 from stepwell.training.data import as_data, rows_of
@@ -37,9 +38,6 @@ from stepwell.weights import Weights, matched, read_weights
 if TYPE_CHECKING:
     from stepwell.state import StateBlock
     from stepwell.training.listeners import Listener
-
-SEED = "random.seed"  # the state that random numbers of a program are drawn with
-_BESIDE_THE_MODEL = ("optimizer.", "random.")  # how the paths of the run's own states begin
 
 
 def trainer(
@@ -100,7 +98,7 @@ class Trainer:
         self.position = Position()
         given = read_weights(weights)
         if given is not None:
-            given = {path: given[path] for path in given if _of_the_model(path)}
+            given = of_the_model(given)
         compilation = Compilation(source, options, Trace.start())
         self.model = compiled_model(compilation, given, seed, cache, threads)
         if self.model.state is None:
@@ -109,7 +107,6 @@ class Trainer:
         self._results = tuple(item.name for item in self.model.signature.outputs)
         self._evaluation: Model | None = None
         self._evaluated = -1  # the step whose parameters `_evaluation` has
-        self._set_seed(seed)
 
     # what there is
 
@@ -125,7 +122,7 @@ class Trainer:
     @property
     def parameters(self) -> Mapping[str, Array]:
         """The model's parameters and states by path, as they are now: read-only views."""
-        return {path: array for path, array in self.state.items() if _of_the_model(path)}
+        return {path: array for path, array in self.state.items() if is_of_the_model(path)}
 
     @property
     def state(self) -> Mapping[str, Array]:
@@ -290,17 +287,9 @@ class Trainer:
         """The parameters that steps update."""
         return (self._state.arrays[spec.path] for spec in self._state.specs if spec.trained)
 
-    def _set_seed(self, seed: int) -> None:
-        if SEED in self._state.arrays:
-            self._state.arrays[SEED][...] = seed
-
     def _named(self, outputs: Any) -> dict[str, float]:
         values = (outputs,) if isinstance(outputs, np.ndarray) else outputs
         return {name: float(value) for name, value in zip(self._results, values, strict=True)}
-
-
-def _of_the_model(path: str) -> bool:
-    return not path.startswith(_BESIDE_THE_MODEL)
 
 
 def _batch_for(source: Any, batch: int | None) -> int | None:
