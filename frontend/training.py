@@ -137,6 +137,8 @@ class TrainEntry(Entry):
         counts = [self.steps]
         if self.source.places and self.source.step is not None:
             counts.append(self.source.step)
+            seed = self.source.seed.value
+            e.builder.update(seed, seed)  # a state that the caller sets, not a constant
         for count in counts:
             following = binary(e, "+", count, 1, span, (span, span))
             e.builder.update(count.value, following.value)

@@ -32,11 +32,11 @@ from stepwell.ir.graph.core import Graph, Op, Value
 from stepwell.ir.scalar import Var, variables
 from stepwell.lowering.attentions import attentions
 from stepwell.lowering.fusion_group import Group, Read, nominal
-from stepwell.lowering.fusion_kinds import ANCHORS, REDUCING, Kinds
+from stepwell.lowering.fusion_kinds import ANCHORS, REDUCING, Kinds, words
 from stepwell.lowering.kernel_region import kernel_op
 from stepwell.lowering.survey import COSTLY
 
-_MEMORY = 8  # simple operations per element that one load or store through memory is worth
+_MEMORY = 8  # simple operations per element that a load or store through memory is worth
 _CALL = 500  # simple operations that one more kernel is worth
 _PROLOGUE = 4  # simple operations per element allowed where a contraction packs its operands
 _READS = 32  # different places of a value that one kernel may read and still compute it there
@@ -271,9 +271,10 @@ class _Partition:
         if self.kinds.anchor(op.result) is not None and len(readers) > 1:
             return "several kernels read the end of what follows a contraction"
         arithmetic, loaded = self.kinds.cost(op), self.kinds.loads(op)
+        reading, writing = self.kinds.words(op), words(op.result)
         elements = nominal(op.result.type.elements)
-        inlined = 0
-        stored = elements * (arithmetic + _MEMORY * loaded + _MEMORY) + _CALL
+        inlined = 0.0
+        stored = elements * (arithmetic + _MEMORY * (reading + writing)) + _CALL
         for group in readers:
             hoists = self.kinds.anchor(group.results[0]) is None and group.family not in ANCHORS
             reads = group.reads[op.result]
@@ -283,8 +284,8 @@ class _Partition:
                 inlined += most * arithmetic + sum(counts)
             else:
                 inlined += sum(counts) * (arithmetic + loaded)
-            inlined += min(most, elements) * (_MEMORY - 1) * loaded
-            stored += _MEMORY * min(most, elements)
+            inlined += min(most, elements) * (_MEMORY * reading - loaded)
+            stored += min(most, elements) * _MEMORY * writing
         if inlined <= stored or op.result.type.rank == 0:
             return None
         return "computing it anew costs more than a round trip through memory"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from stepwell.ir.dtypes import DType
 from stepwell.ir.graph.core import Graph, Op, Value
 from stepwell.ir.scalar import (
     Binary,
@@ -95,6 +96,10 @@ class Kinds:
         """Elements read per element."""
         return len(set(loads(self._formulas[op].value)))
 
+    def words(self, op: Op) -> float:
+        """What is read per element, in words of 32 bits: less for bytes and 16-bit floats."""
+        return sum(_words(load.dtype) for load in set(loads(self._formulas[op].value)))
+
     def anchor(self, value: Value) -> Value | None:
         """The contraction or window reduction that the value is an epilogue of: from it to the
         value, every op reads at its own element and nothing else needs what is between. What a
@@ -123,6 +128,16 @@ class Kinds:
                 if not axes <= plain:
                     return False
         return True
+
+
+def words(value: Value) -> float:
+    """How many words of 32 bits an element moves through memory. Wider ones count as one: they
+    take as many more instructions, too."""
+    return _words(value.type.dtype)
+
+
+def _words(dtype: DType) -> float:
+    return min(1.0, max(8, dtype.bits) / 32)
 
 
 def _is_data(op: Op) -> bool:
