@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from seeds import note_seed, seed_of
 from text_mutations import LIMIT_S, Edit, edits, mutated, no_hang
 
-from stepwell.frontend import check, elaborate, models, parse, render_ast
+from stepwell.frontend import check, elaborate, elaborate_train, models, parse, render_ast, trains
 from stepwell.ir.diagnostics import UserError
 from stepwell.ir.graph import verify_graph
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("examples", "frontend/stdlib", "tests/language")
 CASES = 5000
 SHARES = 4  # so that parallel runs can share the work
-DECLARATION = re.compile(r"^(?=(?:fn|layer|model)\b)", re.MULTILINE)
+DECLARATION = re.compile(r"^(?=(?:fn|layer|model|train|optimizer)\b)", re.MULTILINE)
 
 
 @cache
@@ -49,6 +49,8 @@ def understood(source: str, file: str) -> bool:
         program = check(source, file)
         for model in models(program):
             verify_graph(elaborate(program, model))
+        for train in trains(program):
+            verify_graph(elaborate_train(program, train))
     except UserError as error:
         assert_good(error, source, file)
         return False
