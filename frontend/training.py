@@ -19,13 +19,14 @@ from stepwell.frontend.blocks import evaluate_block
 from stepwell.frontend.calls import call_declared
 from stepwell.frontend.elaboration import Poisoned
 from stepwell.frontend.entries import Entry
+from stepwell.frontend.gradient_flow import reached_by_gradient
 from stepwell.frontend.modules import CheckedProgram, LoadedModule, prelude
 from stepwell.frontend.operators import binary
 from stepwell.frontend.optimizers import update_parameter
 from stepwell.frontend.random_source import RandomSource
 from stepwell.frontend.regions import Region
 from stepwell.frontend.train_blocks import TrainParts
-from stepwell.frontend.transformations import names_path
+from stepwell.frontend.transformations import names_path, refuse_stopped
 from stepwell.frontend.values import Declared, Optimizer, Tensor
 from stepwell.ir.dtypes import F32, F64, I64, DType
 from stepwell.ir.graph.core import Op, Parameter, Value
@@ -103,7 +104,8 @@ class TrainEntry(Entry):
         e, parts = self.e, self.parts
         with Region(e, "loss") as region:
             self._read()
-        assert parts.optimizer is not None
+        if parts.optimizer is None or "loss" not in parts.results:
+            raise Poisoned
         loss = parts.results["loss"]
         trained = self._trained(region.ops, loss.value)
         rates = {n: v for n, v in parts.optimizer.arguments.items() if isinstance(v, Tensor)}
@@ -153,15 +155,14 @@ class TrainEntry(Entry):
                 e.fail("SW0702", f"no parameter is named by `{name}`", span,
                        help=f"parameters: {paths}" if paths else None)  # fmt: skip
         reached = reached_by_gradient(ops, [loss])
-        trained = [
-            p
-            for p in held
-            if p.value in reached and not any(names_path(n, p.path) for n, _ in parts.frozen)
-        ]
+        trained = [p for p in held if p.value in reached]
+        for parameter in held:
+            refuse_stopped(e, ops, loss, parameter.value, parts.places["loss"])
         if not trained:
             e.fail("SW0705", "the loss depends on no parameter", parts.places["loss"],
                    help="there is nothing to train")  # fmt: skip
-        return trained
+        frozen = [name for name, _ in parts.frozen]
+        return [p for p in trained if not any(names_path(n, p.path) for n in frozen)]
 
     def _clipped(self, gradients: Sequence[Tensor], limit: Tensor | float) -> list[Tensor]:
         """Every gradient times one factor, so that their norm together is within the limit."""
@@ -204,27 +205,3 @@ class TrainEntry(Entry):
         used |= {tensor.value for tensor in self.parts.results.values()}
         if self.steps.value not in used:
             builder.parameters[:] = [p for p in builder.parameters if p.path != STEP]
-
-
-def reached_by_gradient(ops: Sequence[Op], results: Sequence[Value]) -> set[Value]:
-    """The values of floats that the gradient of `results` flows to, going backward."""
-    reached = set(results)
-    for op in reversed(ops):
-        if op.name == "stop_gradient" or reached.isdisjoint(op.results):
-            continue
-        operands = op.operands
-        if op.regions and op.name != "custom_gradient":
-            operands = _through_region(op, reached)
-        reached |= {value for value in operands if value.type.dtype.is_float}
-    return reached
-
-
-def _through_region(op: Op, reached: set[Value]) -> tuple[Value, ...]:
-    """The operands that the reached results of an op depend on, inside its region."""
-    region = op.regions[0]
-    inner = [v for (_, v), outer in zip(region.results, op.results, strict=False)
-             if outer in reached]  # fmt: skip
-    if any(value in reached for value in op.results[len(region.results) :]):
-        return op.operands
-    found = reached_by_gradient(region.ops, [v for v in inner if v.type.dtype.is_float])
-    return tuple(o for i, o in zip(region.inputs, op.operands, strict=True) if i in found)

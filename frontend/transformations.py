@@ -17,6 +17,7 @@ from stepwell.frontend import syntax as s
 from stepwell.frontend.arguments import Given, assign
 from stepwell.frontend.builtin_calls import BuiltinCall, builtin
 from stepwell.frontend.elaboration import Elaboration
+from stepwell.frontend.gradient_flow import stopping_path
 from stepwell.frontend.operators import number_tensor
 from stepwell.frontend.regions import Region
 from stepwell.frontend.suggest import did_you_mean
@@ -29,8 +30,9 @@ from stepwell.frontend.values import (
     is_number,
     kind_of,
 )
+from stepwell.ir.diagnostics import Label
 from stepwell.ir.dtypes import F32
-from stepwell.ir.graph.core import Value
+from stepwell.ir.graph.core import Op, Value
 from stepwell.ir.span import Span
 
 Inner = Callable[[list[Given]], Any]  # calls the function that is transformed
@@ -112,6 +114,8 @@ def _gradient(
         name = node.name if isinstance(node, s.Name) else ""
         found = [inside[name].value] if name in inside else _parameters(e, node, region, results)
         by += [value for value in found if value not in by]
+    for value in by:
+        refuse_stopped(e, region.ops, results[0].value, value, span)
     outside = region.emit("gradient", results, span, by=by)
     kept = outside[len(results) if function.kind == "grad" else 0 :]
     return tuple(kept) if len(kept) > 1 else kept[0]
@@ -198,6 +202,25 @@ def _parameters(
         node.span,
         help=did_you_mean(str(name), paths)
         or (f"parameters: {', '.join(paths[:5])}" if paths else "name an argument"),
+    )
+
+
+def refuse_stopped(
+    e: Elaboration, ops: Sequence[Op], loss: Value, target: Value, span: Span
+) -> None:
+    """Refuse a value that the loss depends on only through what has no gradient."""
+    path = stopping_path(ops, loss, target)
+    if not path:
+        return
+    stop = path[-1]
+    shown = " ← ".join([loss.name, *(op.name for op in path), target.name])
+    labels = [Label(span), *([Label(stop.span, f"`{stop.name}`")] if stop.span else [])]
+    e.fail_labels(
+        "SW0707",
+        f"no gradient flows from the loss to `{target.name}`: `{stop.name}` has none",
+        labels,
+        notes=[f"the loss depends on it through {shown}"],
+        help="`stop_gradient` says that this is meant",
     )
 
 

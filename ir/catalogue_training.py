@@ -96,4 +96,22 @@ optimizer still(lr: float) {
 """,
         "Write `parameter = parameter - …`.",
     ),
+    Entry(
+        "SW0707",
+        "something on the way has no gradient",
+        (
+            "The loss depends on the parameter or argument only through operators that give "
+            "integers or bools: positions of maxima, comparisons. These do not vary smoothly."
+        ),
+        """\
+fn best(x: f32[N]) -> f32[] { cast(argmax(x), f32) }
+fn slope(x: f32[N]) -> f32[N] {
+    grad(best, wrt: x)(x)
+}
+""",
+        (
+            "Make the loss from the numbers themselves, as with `softmax` in place of `argmax`; "
+            "where no gradient is meant, say so by `stop_gradient`."
+        ),
+    ),
 )

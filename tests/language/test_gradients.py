@@ -181,17 +181,19 @@ def test_states_leave_regions() -> None:
         ("[n, k] -> grad(f)(x[n, k])", "SW0604", "x[n, k]"),
         ("[n, k] -> own(x[n, k])", "SW0604", "own(x[n, k])"),
         ("grad(f, wrt: 3)(x)", "SW0702", "3"),
+        ("grad(above)(x)", "SW0707", "grad(above)(x)"),
     ],
 )
 def test_mistake(source: str, code: str, text: str) -> None:
     """Each at its place in the source."""
     head = """fn f(x: f64[N, 3]) -> f64 { sum(x) }
 fn own(x: f64[..S]) -> f64[..S] { x } gradient(d) { d }
+fn above(x: f64[N, 3]) -> f64 { sum(cast(exp(x) > 1, f64)) * 2 }
 """
     with pytest.raises(UserError) as caught:
         check(f"{head}model m(x: f64[N, 3]) {{\n{source}\n}}", "m.well")
     (fault,) = caught.value.diagnostics
     assert fault.code == code
     span = fault.span
-    assert span.line == 4
+    assert span.line == 5
     assert source[span.column - 1 : span.end_column - 1].startswith(text)

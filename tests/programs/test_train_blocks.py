@@ -192,6 +192,22 @@ def test_other_mistakes_about_training() -> None:
     assert _fault(whole + whole[whole.index("\ntrain") :]).code == "SW0303"
 
 
+def test_a_parameter_behind_an_argmax() -> None:
+    """The path from the loss is told; `stop_gradient` says that it is meant."""
+    source = """model m(x: f64[N, 3]) -> f64[N] {
+        param w: f64[3, 3]
+        param b: f64 = zeros
+        cast(argmax(x @ w, axis: 1), f64) + b
+    }
+    train m(x: f64[N, 3]) { loss = mean(m(x)); optimizer = sgd(lr: 0.1) }"""
+    fault = _fault(source)
+    assert fault.code == "SW0707"
+    assert "`w`: `argmax` has none" in fault.message
+    assert "← add ← cast ← argmax ← w" in fault.notes[0]
+    assert [label.span.line for label in fault.labels] == [6, 4]
+    check(source.replace("x @ w", "stop_gradient(x @ w)"), "m.well")
+
+
 def test_an_unknown_train_block() -> None:
     program = check(BLOCK + "}", "m.well")
     with pytest.raises(UserError) as caught:
