@@ -35,9 +35,9 @@ class RandomSource:
     places: int = 0
 
     def next_place(self) -> int:
-        """The number of the next random call."""
+        """The number of the next random call, from 1."""
         self.places += 1
-        return self.places - 1
+        return self.places
 
 
 def random_source(e: Elaboration, span: Span) -> RandomSource:

@@ -1,4 +1,4 @@
-"""The pass `share_kernels`: equal kernels become one; where they differ in fixed subscripts, too.
+"""The pass `share_kernels`: equal kernels become one; where they differ in some constants, too.
 
     call a(x, w1, y)    kernel a(…) { S }         call a(x, w1, y)    kernel a(…) { S }
     call b(y, w2, z)    kernel b(…) { S }    →    call a(y, w2, z)
@@ -6,8 +6,9 @@
     call a(x, y)   kernel a(…) { y[j] = x[3, j] }         call a[3](x, y)   kernel a[at](…) {
     call b(x, z)   kernel b(…) { z[j] = x[4, j] }    →    call a[4](x, z)     y[j] = x[at, j] }
 
-Twelve equal layers compile once, and so do the steps of an unrolled recurrence. A subscript is
-fixed if it is a number, up to the indices of loops of one iteration.
+Twelve equal layers compile once, and so do the steps of an unrolled recurrence. The constants are
+those of fixed subscripts, which are numbers up to the indices of loops of one iteration, and those
+added in the upper half of random numbers' counters: the place of a call in its program.
 """
 
 from __future__ import annotations
@@ -17,21 +18,32 @@ from dataclasses import dataclass, replace
 
 from stepwell.ir.loop.analysis import (
     canonical,
+    expressions_of,
     fresh_name,
     map_expressions,
     map_statements,
     register_names,
     taken_names,
 )
-from stepwell.ir.loop.core import Block, Call, For, Kernel, Program, Statement, Store, statements
-from stepwell.ir.scalar import Expr, Load, as_dim, from_dim
+from stepwell.ir.loop.core import (
+    Block,
+    Call,
+    For,
+    Kernel,
+    Let,
+    Program,
+    Statement,
+    Store,
+    statements,
+)
+from stepwell.ir.scalar import Expr, Load, Philox, Var, as_dim, from_dim
 from stepwell.ir.size import Dim, symbol, symbols
 from stepwell.lowering.transforms.navigate import rewrite
 
 
 @dataclass(frozen=True)
 class ShareKernels:
-    """Keep the first of each set of kernels that differ in names and fixed subscripts only."""
+    """Keep the first of each set of kernels that differ in names and such constants only."""
 
     name = "share_kernels"
     kind = "loop"
@@ -91,7 +103,7 @@ def _merged(members: list[Kernel]) -> tuple[Kernel, list[tuple[int, ...]]]:
 
 
 def _offsets(kernel: Kernel) -> list[int]:
-    """The constants of the fixed subscripts, in order."""
+    """The constants in which kernels may differ, in order."""
     found: list[int] = []
 
     def note(number: int, offset: int) -> Dim:
@@ -103,36 +115,53 @@ def _offsets(kernel: Kernel) -> list[int]:
 
 
 def _with_offsets(kernel: Kernel, new: Callable[[int, int], Dim]) -> Kernel:
-    """Each fixed subscript's constant replaced: `new` takes its number and the constant."""
+    """Each such constant replaced: `new` takes its number and what it is."""
     registers = register_names(kernel)
     once = {s.index for s in statements(kernel.body) if isinstance(s, For) and s.extent == 1}
+    counters = _counter_names(kernel)
     count = 0
 
-    def subscript(expr: Expr) -> Expr:
+    def moved(expr: Expr) -> Expr:
         nonlocal count
         dim = as_dim(expr)
-        if dim is None or symbols(dim) - once:
+        if dim is None:
             return expr
         offset = _constant(dim)
         count += 1
         changed = new(count - 1, offset)
         return expr if changed == offset else from_dim(dim - offset + changed)
 
+    def subscript(expr: Expr) -> Expr:
+        dim = as_dim(expr)
+        return expr if dim is None or symbols(dim) - once else moved(expr)
+
     def subscripts(indices: Iterable[Expr]) -> tuple[Expr, ...]:
         return tuple(map(subscript, indices))
 
     def in_expr(expr: Expr) -> Expr:
-        if isinstance(expr, Load) and expr.buffer not in registers:
-            return replace(expr, indices=subscripts(expr.indices))
+        match expr:
+            case Load() if expr.buffer not in registers:
+                return replace(expr, indices=subscripts(expr.indices))
+            case Philox():
+                return replace(expr, high=moved(expr.high))
         return expr
 
-    def in_store(statement: Statement) -> Statement:
-        if isinstance(statement, Store) and statement.buffer not in registers:
-            return replace(statement, indices=subscripts(statement.indices))
+    def in_statement(statement: Statement) -> Statement:
+        match statement:
+            case Store() if statement.buffer not in registers:
+                return replace(statement, indices=subscripts(statement.indices))
+            case Let() if statement.name in counters:
+                return replace(statement, value=moved(statement.value))
         return statement
 
     body: Block = map_expressions(kernel.body, lambda e: rewrite(e, in_expr))
-    return replace(kernel, body=map_statements(body, in_store))
+    return replace(kernel, body=map_statements(body, in_statement))
+
+
+def _counter_names(kernel: Kernel) -> frozenset[str]:
+    """The values that are upper halves of random numbers' counters."""
+    highs = [e.high for e in expressions_of(kernel.body) if isinstance(e, Philox)]
+    return frozenset(high.name for high in highs if isinstance(high, Var))
 
 
 def _constant(dim: Dim) -> int:
