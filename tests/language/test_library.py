@@ -101,6 +101,12 @@ def test_cross_entropy_of_a_batch_of_sequences() -> None:
     _compare(source, expected, x, y)
 
 
+def test_accuracy() -> None:
+    x, y = _normal(3, 4, 6), RNG.integers(0, 2, (3, 4)).astype(np.uint8)
+    source = "model m(x: f64[N, T, 6], y: u8[N, T]) { accuracy(x, y) }"
+    assert run_model(source, x, y) == np.float32((x.argmax(-1) == y).mean())
+
+
 def test_one_hot() -> None:
     ids = np.array([[0, 3], [2, 1]], np.int32)
     found = run_model("model m(x: i32[N, 2]) -> f32[N, 2, 4] { one_hot(x, 4) }", ids)
