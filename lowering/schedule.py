@@ -21,6 +21,7 @@ from stepwell.lowering.strategies.strided import schedule_strided
 from stepwell.lowering.strategies.window import schedule_window
 from stepwell.lowering.strategies.winograd import schedule_winograd
 from stepwell.lowering.transforms.prefix import carry_prefixes
+from stepwell.lowering.transforms.scatter import scatter_sums
 from stepwell.lowering.tuning import kernel_key, read_records
 
 
@@ -54,7 +55,7 @@ class Schedule:
 
 def schedule_kernel(kernel: Kernel, target: Target, winograd: bool = True) -> Kernel:
     """The kernel, scheduled: a convolution or a packed product where it is one, else loops."""
-    kernel = carry_prefixes(kernel)
+    kernel = scatter_sums(carry_prefixes(kernel))
     again = partial(schedule_kernel, winograd=winograd)
     return (
         schedule_attention(kernel, target)

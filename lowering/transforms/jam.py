@@ -13,6 +13,7 @@ With kind `unrolled` this is unroll-and-jam, with `vector` it is vectorisation o
 Registers and lets that live across the pieces get one element per iteration: a vector loop as last
 dimension, an unrolled one as first.
 The loop's iterations must be independent, as those of a result's axes are, and its extent constant.
+What stores at subscripts that depend on data is none of these.
 
 A guard (`if` on the loop's index) goes down with it. A register needs no guard: its spare elements
 are never stored to memory; loads for it from the kernel's parameters are guarded instead, and give
@@ -27,6 +28,7 @@ from dataclasses import replace
 from stepwell.ir.loop.analysis import (
     fresh_name,
     kernel_buffers,
+    let_names,
     map_expressions,
     map_own_expressions,
     map_statements,
@@ -80,7 +82,10 @@ class _Jam:
         self.parameters = {parameter.buffer.name for parameter in kernel.parameters}
         self.registers = register_names(kernel)
         self.scratch: set[str] = set()
+        inside = set(let_names(loop.body))
         for store in stores_of(loop.body):
+            if any(loads(e) or variables(e) & inside for e in store.indices):
+                raise ScheduleError(f"{store.buffer} is stored where data says")
             buffer = kernel_buffers(kernel)[store.buffer]
             used = frozenset().union(*map(variables, store.indices))
             if buffer.space == "scratch" and loop.index not in used:
