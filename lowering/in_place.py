@@ -12,19 +12,18 @@ touch elements of their own, so that each is a block by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from stepwell.ir.loop.analysis import reads, rename_buffers
 from stepwell.ir.loop.core import Block, For, If, Kernel, Statement
-from stepwell.ir.ranges import lower_bound, upper_bound
-from stepwell.ir.size import Dim, minimum, provably_le, symbols
+from stepwell.ir.scalar import coefficient
+from stepwell.ir.size import Atom, Dim, Size, provably_le, substitute, symbols
 from stepwell.lowering.dependence import (
     Access,
     accesses,
     accesses_in,
     are_apart,
-    ranges_of,
     subscripts,
 )
 from stepwell.lowering.partition import undealt
@@ -75,27 +74,42 @@ def _inside(kernel: Kernel, statement: Statement, name: str) -> bool:
 
 def _disjoint(kernel: Kernel, x: Access, y: Access) -> bool:
     """Whether on some axis all that one touches lies before all that the other touches."""
-    left, right = dict(_spans(kernel, x)), dict(_spans(kernel, y))
-    return any(_before(left[axis], right[axis]) for axis in left.keys() & right.keys())
-
-
-_Span = tuple[Dim | None, Dim | None]
-
-
-def _before(x: _Span, y: _Span) -> bool:
-    """Whether one span ends where the other begins, or before."""
+    left, right = dict(subscripts(kernel, x)), dict(subscripts(kernel, y))
     return any(
-        high is not None and low is not None and provably_le(high + 1, low)
-        for high, low in ((x[1], y[0]), (y[1], x[0]))
+        _before(left[axis], x, right[axis], y) or _before(right[axis], y, left[axis], x)
+        for axis in left.keys() & right.keys()
     )
 
 
-def _spans(kernel: Kernel, access: Access) -> Iterable[tuple[object, _Span]]:
-    """The least and the greatest subscript on each axis."""
-    ranges = ranges_of(access.loops)
-    for axis, dim in subscripts(kernel, access):
-        high = upper_bound(dim, ranges)
-        for left, right in access.limits:
-            if left == dim and high is not None and not symbols(right) & ranges.keys():
-                high = minimum(high, right - 1)
-        yield axis, (lower_bound(dim, ranges), high)
+def _before(x: Dim, first: Access, y: Dim, then: Access) -> bool:
+    """Whether all values of one subscript are less than all of the other."""
+    highs, lows = list(_bounds(x, first.loops)), [-dim for dim in _bounds(-y, then.loops)]
+    indices = {loop.index for loop in first.loops}
+    for left, right in first.limits:
+        if left == x and not symbols(right) & indices:
+            highs.append(right - 1)
+    return any(provably_le(high + 1, low) for high in highs for low in lows)
+
+
+def _bounds(dim: Dim, loops: Sequence[For]) -> Iterator[Dim]:
+    """Numbers that the dim does not exceed: with an extent that is the lesser of two, by both."""
+    if not loops:
+        yield dim
+        return
+    *outer, loop = loops
+    factor = coefficient(dim, loop.index)
+    if factor is None:
+        return
+    if provably_le(factor, 0):
+        yield from _bounds(substitute(dim, {loop.index: 0}), outer)
+    elif provably_le(0, factor):
+        for extent in _alternatives(loop.extent):
+            yield from _bounds(substitute(dim, {loop.index: extent - 1}), outer)
+
+
+def _alternatives(extent: Dim) -> tuple[Dim, ...]:
+    """a and b of `min(a, b)`; else the extent itself."""
+    match extent:
+        case Size(terms=((((Atom(function="min", left=left, right=right)),), 1),)):
+            return (*_alternatives(left), *_alternatives(right))
+    return (extent,)

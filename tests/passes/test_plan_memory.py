@@ -217,6 +217,19 @@ def test_pieces_are_in_place_where_they_are_apart() -> None:
     assert not can_reuse(pieces(12), "x", "y")  # row 12 is read again
 
 
+def test_the_last_block_may_be_shorter() -> None:
+    """Rows 0 to 53 in blocks of 12, the last of 6 rows; then what is left."""
+
+    def blocks(start: int) -> Kernel:
+        row = Binary("add", Binary("mul", index(12), I), J)
+        rest = Binary("add", Var("k"), index(start))
+        first = _map((row,), ("i", 5), ("j", minimum(12, 54 - 12 * symbol("i"))))
+        return replace(first, body=(*first.body, *_map((rest,), ("k", 7)).body))
+
+    assert can_reuse(blocks(54), "x", "y")
+    assert not can_reuse(blocks(53), "x", "y")
+
+
 def test_a_chain_of_maps_runs_in_one_block() -> None:
     kernel = _map((I,), ("i", symbol("S0")))
     names = ["x", *(f"t{i}" for i in range(4)), "y"]
