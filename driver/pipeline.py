@@ -70,6 +70,7 @@ def loop_passes(
         Step("prepare", "after schedules, which say what they pack: constants are packed once"),
         Step("update_in_place", "after schedules, which say when each element is read and written"),
         Step(f"parallelize{cores}", "after schedules, whose outer loops it shares among threads"),
+        Step("order_calls", "what gives memory back runs first; scratch is as it will be"),
         Step("plan_memory", "after schedules, which decide how much scratch a call needs"),
     )
 

@@ -2,7 +2,7 @@
 
 Graph to graph: differentiate, canonicalize, fold, cse, join_pads, join_concats, dce, decompose,
 choose_layouts, recompute, fuse. Loops to loops: share_kernels, schedule, prepare, parallelize,
-update_in_place, plan_memory, and the transformations that strategies are made of.
+update_in_place, order_calls, plan_memory, and the transformations that strategies are made of.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from stepwell.lowering.fold import Fold
 from stepwell.lowering.fuse import Fuse
 from stepwell.lowering.join_concats import JoinConcats
 from stepwell.lowering.join_pads import JoinPads
+from stepwell.lowering.order_calls import OrderCalls
 from stepwell.lowering.parallelize import Parallelize
 from stepwell.lowering.plan_memory import PlanMemory
 from stepwell.lowering.prepare import Prepare
@@ -31,7 +32,16 @@ GRAPH_PASSES = (
     *(Differentiate, Canonicalize, Fold, Cse, JoinPads, JoinConcats, Dce),
     *(Decompose, ChooseLayouts, Recompute, Fuse),
 )
-LOOP_PASSES = (ShareKernels, Schedule, Prepare, Parallelize, UpdateInPlace, PlanMemory, *TRANSFORMS)
+LOOP_PASSES = (
+    ShareKernels,
+    Schedule,
+    Prepare,
+    Parallelize,
+    UpdateInPlace,
+    OrderCalls,
+    PlanMemory,
+    *TRANSFORMS,
+)
 
 for _cls in (*GRAPH_PASSES, *LOOP_PASSES):
     register_pass(_cls)
