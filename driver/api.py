@@ -7,7 +7,7 @@ m(image)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from stepwell.memory import release_code, release_memory
 from stepwell.model import Model
 from stepwell.native_call import Native
 from stepwell.parameters import Held, hold, hold_embedded
-from stepwell.report import Memory, kernel_reports
+from stepwell.report import Memory, kernel_reports, saved_report
 from stepwell.runnable import require_loadable, require_runnable
 from stepwell.signature import Signature, parse_dim
 from stepwell.source import as_source
@@ -85,12 +85,13 @@ def compile(
 
 def compiled_model(
     compilation: Compilation,
-    weights: str | Path | Weights | None,
+    weights: str | Path | Weights | Callable[[Signature], Weights] | None,
     seed: int,
     cache: bool = True,
     threads: int | None = None,
 ) -> Model:
-    """The model of a compilation, loaded into this process."""
+    """The model of a compilation, loaded into this process. Weights may be a function of what the
+    model turns out to take."""
     from stepwell.codegen.jit import NativeProgram
 
     target = compilation.target
@@ -111,13 +112,15 @@ def compiled_model(
     kernels = kernel_reports(made.report["kernels"])
     memory = Memory(
         parse_dim(about["workspace"]), parse_dim(made.report["naive"]), about["weights_size"],
-        team.count,
+        team.count, about["state_size"], saved_report(made.report["saved"]),
     )  # fmt: skip
     stages, compiled = compilation.again().stage, compilation.has_program
     del compilation, made
     if compiled:
         release_memory()
     release_code()
+    if callable(weights):
+        weights = weights(Signature.of(about))
     held, state = _held(about, native, weights, seed)
     return Model(about, native, held, memory, team, kernels, state, stages)
 

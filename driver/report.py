@@ -9,7 +9,7 @@ In: a planned `Program`. Out: records that print as tables, and that the cache k
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from stepwell.ir.size import Dim, evaluate, product, substitute
@@ -17,6 +17,7 @@ from stepwell.ir.size import Dim, evaluate, product, substitute
 if TYPE_CHECKING:
     from stepwell.ir.loop.core import Call, Program
 
+_READABLE = 200  # characters of a formula
 
 @dataclass(frozen=True)
 class KernelReport:
@@ -46,14 +47,29 @@ class Kernels(tuple[KernelReport, ...]):
 
 
 @dataclass(frozen=True)
+class Saved:
+    """What lives from the forward to the backward pass of a step."""
+
+    name: str
+    type: str
+    bytes: Dim
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.type}, {self.bytes} bytes"
+
+
+@dataclass(frozen=True)
 class Memory:
     """Bytes as formulas in the sizes: `planned` is the workspace with reuse, `naive` the sum of all
-    that lies in it; `weights` is a number. Both may depend on how many threads there are."""
+    that lies in it; `weights` and `state` are numbers. The first two may depend on how many threads
+    there are. `saved` is what a step keeps in the workspace for its backward pass."""
 
     planned: Dim
     naive: Dim | None
     weights: int
     threads: int = 1
+    state: int = 0
+    saved: tuple[Saved, ...] = ()
 
     def at(self, /, **sizes: int) -> Memory:
         """The same in numbers."""
@@ -61,20 +77,38 @@ class Memory:
 
         known = {**sizes, THREADS: self.threads}
         naive = None if self.naive is None else evaluate(self.naive, known)
-        return Memory(evaluate(self.planned, known), naive, self.weights, self.threads)
+        saved = tuple(replace(item, bytes=evaluate(item.bytes, known)) for item in self.saved)
+        return replace(self, planned=evaluate(self.planned, known), naive=naive, saved=saved)
 
     def __str__(self) -> str:
-        without = "" if self.naive is None else f" (without reuse {self.naive})"
-        return f"workspace {self.planned} bytes{without}, weights {self.weights} bytes"
+        without = "" if self.naive is None else f" (without reuse {_short(self.naive)})"
+        state = f", states {self.state} bytes" if self.state else ""
+        head = f"workspace {_short(self.planned)} bytes{without}, weights {self.weights} bytes"
+        return "\n".join([f"{head}{state}", *(f"  saved  {item}" for item in self.saved)])
+
+
+def _short(dim: Dim) -> str:
+    """A formula, where it can be read; else what it is of."""
+    text = str(dim)
+    return text if len(text) <= _READABLE else "(a formula: see `.at(…)`)"
 
 
 def report(program: Program) -> dict[str, Any]:
     """Kernels and memory of a planned program, as JSON."""
     from stepwell.lowering.plan_memory import memory_report
+    from stepwell.saved import saved_activations
 
     return {
         "kernels": [_kernel(program, call) for call in program.calls],
         "naive": dim_json(memory_report(program).naive),
+        "saved": [
+            {
+                "name": item.buffer.name,
+                "type": str(item.buffer.type),
+                "bytes": dim_json(item.buffer.bytes),
+            }
+            for item in saved_activations(program)
+        ],
     }
 
 
@@ -110,6 +144,13 @@ def kernel_reports(items: Iterable[Mapping[str, Any]]) -> tuple[KernelReport, ..
         )
         for item in items
     )  # fmt: skip
+
+
+def saved_report(items: Iterable[Mapping[str, Any]]) -> tuple[Saved, ...]:
+    """From JSON."""
+    from stepwell.signature import parse_dim
+
+    return tuple(Saved(item["name"], item["type"], parse_dim(item["bytes"])) for item in items)
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

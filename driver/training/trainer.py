@@ -27,6 +27,7 @@ from stepwell.ir.diagnostics import InputError
 from stepwell.model import Model
 from stepwell.report import Memory
 from stepwell.safetensors_file import write_safetensors
+from stepwell.signature import Signature
 from stepwell.source import Source, as_source
 from stepwell.state import is_of_the_model, of_the_model
 from stepwell.threads import require_count
@@ -225,17 +226,20 @@ class Trainer:
         """What evaluates, with the parameters of now."""
         if self.source.kind != "well":
             raise InputError(f"{self.source.file} holds a step alone: nothing in it evaluates")
+        now, step = self.state, self.position.step
+
+        def weights(signature: Signature) -> Weights:
+            return {spec.path: now[spec.path] for spec in signature.parameters}
+
         if self._evaluation is None:
             options = replace(self._options, mode="evaluate")
-            compilation = Compilation(self.source, options, Trace.start())
             self._evaluation = compiled_model(
-                compilation, None, self.seed, self._cache, self._threads
-            )
-        if self._evaluated != self.position.step:
-            now = self.state
-            paths = [spec.path for spec in self._evaluation.signature.parameters]
-            self._evaluation.load_parameters({path: now[path] for path in paths})
-            self._evaluated = self.position.step
+                Compilation(self.source, options, Trace.start()), weights, self.seed,
+                self._cache, self._threads,
+            )  # fmt: skip
+        elif self._evaluated != step:
+            self._evaluation.load_parameters(weights(self._evaluation.signature))
+        self._evaluated = step
         return self._evaluation
 
     # files
