@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _READABLE = 200  # characters of a formula
 
+
 @dataclass(frozen=True)
 class KernelReport:
     """One call of a kernel. `flops` and `bytes` (read and written) are formulas in the sizes."""

@@ -1,7 +1,7 @@
 """What a step of training keeps from its forward pass for its backward pass.
 
-In: a `Program` whose calls update states. Out: the temporaries that a call on the way to the results
-(the loss, the metrics) writes and a call that is not on it reads.
+In: a `Program` whose calls update states. Out: the temporaries that a call on the way to the
+results (the loss, the metrics) writes and a call that is not on it reads.
 
     conv_add_relu   writes %max    forward     →   max: f32[N, 32, 8, 8]
     matmul_ge       reads %max     backward
@@ -49,6 +49,5 @@ def _names(program: Program, call: Call, way: str) -> list[str]:
     return [
         name
         for name, parameter in zip(call.arguments, parameters, strict=True)
-        if parameter.role in (way, "inout")
-        and program.buffer(name).role in ("temporary", "output")
+        if parameter.role in (way, "inout") and program.buffer(name).role in ("temporary", "output")
     ]
