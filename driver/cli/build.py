@@ -37,8 +37,8 @@ With --all every model of the file goes in, each with its own weights file; W ho
 of all of them. With --train it is the step of a train block: its state as it is at first is
 beside it, and `main.c` trains."""
 EXAMPLE = """\
-stepwell build examples/digits/digits.well --model digits \\
-    --weights examples/digits/digits.safetensors -o libdigits.so"""
+stepwell build examples/digits/digits.well --model digits --weights digits.safetensors \\
+    -o libdigits.so"""
 
 _SUFFIXES = (".so", ".o", ".a", ".dylib")
 

@@ -40,8 +40,7 @@ DESCRIPTION = """\
 Compile a model (or take it from the cache), run it once, and print its outputs: small ones
 whole, of large ones a summary. FILE is a program, IR text, or a shared object."""
 EXAMPLE = """\
-stepwell run examples/digits/mlp.well --model mlp_accuracy \\
-    --weights examples/digits/mlp.safetensors \\
+stepwell run examples/digits/mlp.well --model mlp_accuracy --weights mlp.safetensors \\
     --input image=examples/digits/digits.npz:test_image \\
     --input label=examples/digits/digits.npz:test_label"""
 
