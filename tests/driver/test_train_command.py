@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -95,10 +96,17 @@ def test_what_resumes_must_be_the_same_run(run: Run, files: Path) -> None:
     assert "step.graph has changed since the checkpoint" in done.err
 
 
+def _heeding() -> None:
+    """A suite that runs in a shell's background is started with SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _long(files: Path, **more: object) -> subprocess.Popen[str]:
     """A run of some minutes, once it has begun to train."""
     command = [sys.executable, "-m", "stepwell", *DATA, "--epochs", "100000", "--batch", "8"]
-    process = subprocess.Popen([*command, "--out", "w.safetensors"], cwd=files, text=True, **more)  # type: ignore[call-overload]
+    process = subprocess.Popen(  # type: ignore[call-overload]
+        [*command, "--out", "w.safetensors"], cwd=files, text=True, preexec_fn=_heeding, **more
+    )  # fmt: skip
     while not (files / "w.log.jsonl").exists() or not (files / "w.log.jsonl").stat().st_size:
         assert process.poll() is None
         time.sleep(0.02)
@@ -124,7 +132,7 @@ def test_a_bar_on_a_terminal(files: Path) -> None:
     process.send_signal(signal.SIGINT)
     os.close(child)
     shown = b""
-    while True:
+    while select.select([parent], [], [], 20)[0]:
         try:
             shown += os.read(parent, 65536)
         except OSError:
