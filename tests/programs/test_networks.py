@@ -63,8 +63,8 @@ def _batch_norm(p: Weights, name: str, x: Tensor) -> Tensor:
     channels = x.shape[1]
     return functional.batch_norm(
         x,
-        running_mean=p.normal(f"{name}.mean", (channels,), 0.1),
-        running_var=p.positive(f"{name}.variance", channels),
+        running_mean=p.normal(f"{name}.running_mean", (channels,), 0.1),
+        running_var=p.positive(f"{name}.running_variance", channels),
         weight=p.positive(f"{name}.scale", channels),
         bias=p.normal(f"{name}.shift", (channels,), 0.1),
         eps=1e-5,
