@@ -36,14 +36,15 @@ from stepwell.weights import Weights
 if TYPE_CHECKING:
     from stepwell.ir.graph.core import Graph, Value
 
-STEP = 1e-6  # of a central difference, relative to the element where that is above 1
+STEP = 1e-5  # of a central difference, relative to the element where that is above 1
+ROUNDING = 32 * 2.0**-52  # of the loss, relative: differences are that inexact, over the step
 SMALL = 1e-3  # errors count relative to an element, or to this part of the tensor's largest
 
 
 @dataclass(frozen=True)
 class GradientReport:
     """One input or parameter: the element whose gradient is furthest off, relative to itself or to
-    what is usual in the tensor."""
+    what is usual in the tensor; of equals the greatest."""
 
     name: str
     type: str
@@ -181,12 +182,14 @@ def _reports(
     for position, gradient in zip(wrt, gradients, strict=True):
         value = loss.inputs[position]
         chosen = random.permutation(gradient.size)[:samples]
-        differences = [_difference(loss, arrays, value.name, int(place)) for place in chosen]
-        yield _report(value, gradient, chosen, np.array(differences))
+        measured = [_difference(loss, arrays, value.name, int(place)) for place in chosen]
+        yield _report(value, gradient, chosen, np.array(measured).reshape(-1, 2))
 
 
-def _difference(loss: Graph, arrays: dict[str, Array], name: str, place: int) -> float:
-    """The central difference of the loss in one element."""
+def _difference(
+    loss: Graph, arrays: dict[str, Array], name: str, place: int
+) -> tuple[float, float]:
+    """The central difference of the loss in one element, and how inexact rounding makes it."""
     from stepwell.ir.graph import interpret_graph
 
     middle = arrays[name]
@@ -196,18 +199,18 @@ def _difference(loss: Graph, arrays: dict[str, Array], name: str, place: int) ->
         moved = middle.copy()
         moved.reshape(-1)[place] += sign * step
         ends.append(float(interpret_graph(loss, {**arrays, name: moved}, {}, "f64")["loss"]))
-    return (ends[0] - ends[1]) / (2 * step)
+    return (ends[0] - ends[1]) / (2 * step), ROUNDING * max(1.0, *map(abs, ends)) / step
 
 
-def _report(value: Value, gradient: Array, chosen: Array, differences: Array) -> GradientReport:
-    found = gradient.reshape(-1)[chosen]
+def _report(value: Value, gradient: Array, chosen: Array, measured: Array) -> GradientReport:
+    found, (differences, rounding) = gradient.reshape(-1)[chosen], measured.T
     if not chosen.size:
         return GradientReport(value.name, str(value.type), 0, 0.0, (), 0.0, 0.0)
     usual = SMALL * max(float(np.abs(differences).max()), float(np.abs(found).max()), 1e-5)
     scale = np.maximum(np.maximum(np.abs(found), np.abs(differences)), usual)
-    errors = np.abs(found - differences) / scale
+    errors = np.maximum(np.abs(found - differences) - rounding, 0.0) / scale
     errors[~np.isfinite(errors)] = math.inf
-    worst = int(np.argmax(errors))
+    worst = int(np.lexsort((np.abs(found), errors))[-1])
     at = tuple(int(i) for i in np.unravel_index(int(chosen[worst]), gradient.shape))
     return GradientReport(
         value.name, str(value.type), len(chosen), float(errors[worst]), at,
