@@ -217,7 +217,7 @@ def _best_across(kernel: Kernel, name: str, lanes: int) -> str | None:
     lane = _last_axis(kernel, nest)
     if lane is None or _is_small(find_loop(kernel.body, lane).extent, lanes):
         return None
-    innermost = [s for s in loops if not any(isinstance(x, For) for x in s.body)]
+    innermost = [s for s in loops if s.extent != 1 and not any(isinstance(x, For) for x in s.body)]
     if any(lane in _extent_variables(s) for s in loops):
         return None
     inward = sum(_badness(s, s.index, kernel, lanes) for s in innermost)

@@ -222,6 +222,16 @@ def test_panels_of_rows_are_filled_by_squares() -> None:
     assert ("unrolled", 16) in kinds and kinds[kinds.index(("unrolled", 16)) + 1] == ("vector", 16)
 
 
+def test_sums_of_rows_kept_as_axes_of_one_go_along_the_rows() -> None:
+    builder = GraphBuilder("f")
+    x = builder.input("x", TensorType(F32, (64, 256)))
+    total = builder.op("reduce_sum", [x], axes=(1,))
+    root = builder.op("sqrt", [builder.op("reshape", [total], shape=(64, 1))])
+    (kernel,) = graph_to_loops(Fuse().run(builder.finish([("y", root)]))).kernels
+    loads = loads_of(schedule_kernel(kernel, named("x86-64-v4")).body)
+    assert all("lane" not in str(load.indices[0]) for load in loads if load.buffer == "x")
+
+
 def test_what_a_guard_leaves_out_counts_as_nothing_beside_infinity() -> None:
     text = "[n: N, o: 8, t: 16] -> sum[k: 3 where t >= k] x0[o, k] * x1[n, t - k]"
     types = [TensorType(F32, (8, 3)), TensorType(F32, (N, 16))]
