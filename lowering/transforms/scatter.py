@@ -92,6 +92,8 @@ def _sum(
     loops = [first]
     while len(loops[-1].body) == 1 and isinstance(loops[-1].body[0], For):
         loops.append(loops[-1].body[0])
+    if not loops[-1].body:
+        return None
     *lets, last = loops[-1].body
     name, around = accumulator.name, {loop.index for loop in nest}
     match last:
