@@ -110,7 +110,7 @@ class _Pulling:
             before = found.get(load)
             found[load] = cotangent if before is None else Binary("add", before, cotangent)
         return [
-            _Term(load, cotangent, axes, both(guard, load.guard))
+            _Term(load, cotangent, axes, both(guard, _within(load.guard, guard)))
             for load, cotangent in found.items()
         ]
 
@@ -264,6 +264,11 @@ def _guarded(expr: Expr, guard: Expr | None) -> Expr:
         return replace(expr, guard=both(guard, expr.guard))
     inner = map_children(expr, lambda child: _guarded(child, guard))
     return replace(inner, guard=both(guard, inner.guard)) if isinstance(inner, Load) else inner
+
+
+def _within(guard: Expr | None, around: Expr | None) -> Expr | None:
+    """A guard that is asked for only where one around it holds."""
+    return None if guard is None else _guarded(guard, around)
 
 
 def _vanishes(expr: Expr) -> bool:

@@ -128,7 +128,7 @@ class _Solving:
             offset = size.substitute(equation.right, dict.fromkeys(names, 0))
             for name in names:
                 c = coefficient(equation.right, name) if isinstance(equation.right, Size) else None
-                if c is None or not provably_le(1, c):
+                if c is None or self._axes(c) or not provably_le(1, c):
                     continue
                 rest = equation.right - c * symbol(name) - offset
                 low, high = (f(rest, self._ranges()) for f in (lower_bound, upper_bound))

@@ -49,7 +49,8 @@ def test_first_and_second_derivative_along_random_directions(
     operands = [b.input(f"a{i}", type) for i, type in enumerate(example.operands)]
     graph = b.finish([("y", b.op(definition.name, operands, **example.attributes))])
     given = {value.name: array for value, array in zip(operands, arrays, strict=True)}
-    check_derivatives(graph, given, np.random.default_rng(2))
+    smooth = check_derivatives(graph, given, np.random.default_rng(2))
+    assert smooth or any(0 in array.shape for array in arrays), "nothing was checked"
 
 
 @pytest.mark.parametrize(("definition", "example"), CASES)
