@@ -37,11 +37,17 @@ class FolderCase:
 
     @cached_property  # peers may keep a pointer only
     def inputs(self) -> list[np.ndarray]:
-        return _arrays(self.folder / "inputs.npz")
+        labels = _arrays(self.folder / "labels.npz") if self.trains else []
+        return [*_arrays(self.folder / "inputs.npz"), *labels]
 
     @property
     def results(self) -> list[np.ndarray]:
         return _arrays(self.folder / "results.npz")
+
+    @property
+    def trains(self) -> bool:
+        """Whether a call is a step of training, whose labels are the last input."""
+        return (self.folder / "labels.npz").exists()
 
     def module(self) -> Any:
         from stepwell.bench.twins import load_twins
@@ -71,12 +77,29 @@ def build(name: str, folder: Path) -> None:
     np.savez(folder / "inputs.npz", *[x.numpy() for x in inputs])
     weights = {path: p.detach().numpy() for path, p in module.named_parameters()}
     np.savez(folder / "weights.npz", **weights)
+    if twin.labels:
+        labels = torch.randint(twin.labels[1], twin.labels[:1])
+        np.savez(folder / "labels.npz", labels.numpy())
+        np.savez(folder / "results.npz", *_step_of(module.double(), inputs, labels))
+        return
     if all(map(is_installed, EXPORT)):
         exported(module, [x.numpy() for x in inputs], folder / "model.onnx")
     with torch.no_grad():
         found = module.double()(*[x.double() for x in inputs])
     found = found if isinstance(found, tuple) else (found,)
     np.savez(folder / "results.npz", *[y.float().numpy() for y in found])
+
+
+def _step_of(module: Any, inputs: list[Any], labels: Any) -> list[np.ndarray]:
+    """The loss, and the change of each parameter in a step of SGD, in float64."""
+    import torch
+
+    from stepwell.bench.training_peers import RATE
+
+    loss = torch.nn.functional.cross_entropy(module(*[x.double() for x in inputs]), labels)
+    loss.backward()
+    changes = [-RATE * p.grad for _, p in sorted(module.named_parameters())]
+    return [y.detach().float().numpy() for y in (loss, *changes)]
 
 
 def run(peer: str, name: str, threads: int, folder: Path) -> dict[str, Any]:
@@ -114,15 +137,19 @@ Prepared = tuple[
 def _prepared(peer: str, case: FolderCase, threads: int) -> Prepared:
     """(call, its results as arrays, what else there is to say once the time is known)."""
     if peer == OURS:
-        return _ours(case, threads)
+        return _our_step(case, threads) if case.trains else _ours(case, threads)
     from stepwell.bench.peers import PEERS
 
-    made = PEERS[peer].prepare(case, threads)
+    adapter = PEERS[peer].step if case.trains else PEERS[peer].prepare
+    assert adapter is not None, "run.py asks no peer to train that can't"
+    made = adapter(case, threads)
     return made.call, made.results, lambda _: {}
 
 
 def _ours(case: FolderCase, threads: int) -> Prepared:
     import stepwell as sw
+    from stepwell.compilation import Compilation
+    from stepwell.source import read_source
 
     file, inputs = PEERS_FOLDER / f"{case.name}.well", case.inputs
     with np.load(case.folder / "weights.npz") as weights:
@@ -132,7 +159,8 @@ def _ours(case: FolderCase, threads: int) -> Prepared:
     def more(median: float) -> dict[str, Any]:
         begun = time.perf_counter()
         sw.compile(file, weights=held, threads=threads)
-        return {"cached": time.perf_counter() - begun, **_bound(file, model, inputs, median)}
+        cached = time.perf_counter() - begun
+        return {"cached": cached, **_bound(Compilation(read_source(file)), model, inputs, median)}
 
     def listed(found: Any) -> list[np.ndarray]:
         return list(found) if isinstance(found, tuple) else [found]
@@ -140,16 +168,38 @@ def _ours(case: FolderCase, threads: int) -> Prepared:
     return lambda: model(*inputs), listed, more
 
 
-def _bound(file: Path, model: Any, inputs: list[np.ndarray], median: float) -> dict[str, Any]:
+def _our_step(case: FolderCase, threads: int) -> Prepared:
+    import stepwell as sw
+    from stepwell.compilation import Compilation, Options
+    from stepwell.source import read_source
+
+    file, inputs = PEERS_FOLDER / f"{case.name}.well", case.inputs
+    with np.load(case.folder / "weights.npz") as weights:
+        before = dict(weights)
+    trainer = sw.trainer(file, weights=before, threads=threads)
+
+    def results(found: Any) -> list[np.ndarray]:
+        now = trainer.parameters
+        return [np.asarray(found["loss"]), *(now[n] - before[n] for n in sorted(before))]
+
+    def more(median: float) -> dict[str, Any]:
+        begun = time.perf_counter()
+        sw.trainer(file, weights=before, threads=threads)
+        cached = time.perf_counter() - begun
+        compilation = Compilation(read_source(file), Options(case.name, mode="step"))
+        return {"cached": cached, **_bound(compilation, trainer.model, inputs, median)}
+
+    return lambda: trainer.step(*inputs), results, more
+
+
+def _bound(compilation: Any, model: Any, inputs: list[np.ndarray], median: float) -> dict[str, Any]:
     """What bounds the workload on this machine, and how far it is from that bound."""
     from stepwell.bench.ceilings import function_seconds, measure
     from stepwell.bench.roofline import bound_of
     from stepwell.bench.session import Session
-    from stepwell.compilation import Compilation
-    from stepwell.source import read_source
 
     named = {item.name: x for item, x in zip(model.signature.inputs, inputs, strict=True)}
-    session = Session(Compilation(read_source(file)), model, named)
+    session = Session(compilation, model, named)
     ceilings = measure(model.threads)
     bound = bound_of(session.whole, ceilings, function_seconds)
     return {

@@ -18,6 +18,7 @@ from stepwell.ir.target import host
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 OURS = "stepwell"
+HEADS = {False: "", True: "A step of training: forward, backward, and SGD on every parameter."}
 
 Record = dict[str, Any]
 Cells = dict[tuple[str, str], Record]  # of one number of threads, by workload and peer
@@ -31,7 +32,10 @@ def tables(records: Sequence[Record]) -> str:
     threads = sorted({record["threads"] for record in records})
     for count in threads:
         cells = {(r["workload"], r["peer"]): r for r in records if r["threads"] == count}
-        parts += [f"### {_threads(count)}", _ceilings(cells), _times(cells), _slower(cells)]
+        parts += [f"### {_threads(count)}", _ceilings(cells)]
+        for trains, head in HEADS.items():
+            kept = {key: cell for key, cell in cells.items() if cell.get("trains", False) is trains}
+            parts += [head, _times(kept), _slower(kept)] if kept else []
     first = {(r["workload"], r["peer"]): r for r in records if r["threads"] == threads[-1]}
     parts += [f"### Compile time and memory, {_threads(threads[-1]).lower()}", _costs(first)]
     failed = [record for record in records if record["status"] != "ok"]

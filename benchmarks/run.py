@@ -44,9 +44,19 @@ Key = tuple[str, str, int]
 
 
 def workloads() -> list[str]:
-    """The models of `peers/`; training steps are not measured here."""
+    """The models and steps of training of `peers/`."""
     sources = {path.stem: path.read_text() for path in (HERE / "peers").glob("*.well")}
-    return sorted(n for n, text in sources.items() if "model " in text and "\ntrain " not in text)
+    return sorted(name for name, text in sources.items() if "model " in text)
+
+
+def trains(name: str) -> bool:
+    """Whether a workload is a step of training."""
+    return "\ntrain " in (HERE / "peers" / f"{name}.well").read_text()
+
+
+def able(name: str, peers: list[str]) -> list[str]:
+    """The peers that can do a workload: to train, or else all."""
+    return [p for p in peers if p == OURS or not trains(name) or PEERS[p].step is not None]
 
 
 def chosen(text: str, known: list[str], kind: str) -> list[str]:
@@ -60,7 +70,7 @@ def chosen(text: str, known: list[str], kind: str) -> list[str]:
 
 def measured(name: str, peers: list[str], threads: list[int], done: set[Key]) -> Iterator[Record]:
     """The records of a workload's cells that are not done yet."""
-    wanted = [(p, t) for t in threads for p in peers if (p, name, t) not in done]
+    wanted = [(p, t) for t in threads for p in able(name, peers) if (p, name, t) not in done]
     if not wanted:
         return
     with tempfile.TemporaryDirectory() as scratch:
@@ -68,7 +78,8 @@ def measured(name: str, peers: list[str], threads: list[int], done: set[Key]) ->
         subprocess.run([*_cell("build"), name, str(case)], check=True, capture_output=True)
         for peer, count in wanted:
             record = _measure(peer, name, count, case, Path(scratch) / f"cache-{peer}-{count}")
-            yield {"peer": peer, "workload": name, "threads": count, **record}
+            about = {"workload": name, "trains": trains(name)}
+            yield {"peer": peer, **about, "threads": count, **record}
 
 
 def _cell(command: str) -> list[str]:
@@ -120,7 +131,8 @@ def main() -> None:
     records = [json.loads(line) for line in results.read_text().splitlines()]
     done = {(r["peer"], r["workload"], r["threads"]) for r in records if r["status"] == "ok"}
     records = [r for r in records if r["status"] == "ok"]
-    total, begun = len(names) * len(peers) * len(threads), time.monotonic()
+    total = sum(len(able(name, peers)) for name in names) * len(threads)
+    begun = time.monotonic()
     with Progress() as progress, results.open("a") as file:
         for name in names:
             progress.say(f"{len(records)} of {total}: {name}, {time.monotonic() - begun:.0f} s")

@@ -28,6 +28,7 @@ TOOLS = {
     "driver/bench/peers.py": {"torch", "onnxruntime", "openvino", "jax"},
     "driver/bench/iree_peer.py": {"iree"},
     "driver/bench/jax_peer.py": {"torch", "jax"},
+    "driver/bench/training_peers.py": {"torch", "jax"},
     "driver/training/event_files.py": {"tensorboard"},
     "driver/training/curves.py": {"matplotlib"},
 }

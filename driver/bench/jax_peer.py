@@ -1,6 +1,7 @@
 """A module of PyTorch computed by JAX: its exported graph, operator by operator, compiled by XLA.
 
-In: a module, inputs. Out: a function of arrays of JAX, and the parameters that it takes first.
+In: a module, inputs. Out: a function of arrays of JAX, and the parameters that it takes first, by
+name.
 
     %addmm = aten.addmm(%bias, %x, %w)   →   bias + x @ w
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,7 +26,7 @@ from stepwell.ir.diagnostics import InputError
 _HIGHEST = lax.Precision.HIGHEST
 
 
-def as_jax(module: Any, inputs: Sequence[Array]) -> tuple[Callable[..., Any], list[Array]]:
+def as_jax(module: Any, inputs: Sequence[Array]) -> tuple[Callable[..., Any], dict[str, Array]]:
     """`function(parameters, *inputs)`, and the parameters."""
     tensors = tuple(torch.from_numpy(x) for x in inputs)
     with warnings.catch_warnings():
@@ -36,14 +37,16 @@ def as_jax(module: Any, inputs: Sequence[Array]) -> tuple[Callable[..., Any], li
     sources = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     nodes = list(program.graph.nodes)
     taken = [node.name for node in nodes if node.op == "placeholder"]
-    parameters = [held[sources[name]].detach().numpy() for name in taken if name in sources]
+    used = [sources[name] for name in taken if name in sources]
+    parameters = {path: held[path].detach().numpy() for path in used}
 
-    def function(parameters: Sequence[Any], *arrays: Any) -> Any:
-        left, given = iter(parameters), iter(arrays)
+    def function(parameters: Mapping[str, Any], *arrays: Any) -> Any:
+        given = iter(arrays)
         values: dict[Any, Any] = {}
         for node in nodes:
             if node.op == "placeholder":
-                values[node] = next(left if node.name in sources else given)
+                path = sources.get(node.name)
+                values[node] = next(given) if path is None else parameters[path]
             elif node.op == "call_function":
                 values[node] = _applied(node, values)
             else:
@@ -124,6 +127,7 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "addmm": lambda bias, a, b: bias + _matmul(a, b),
     "mul": operator.mul,
     "add": operator.add,
+    "sub": operator.sub,
     "gelu": lambda x, approximate="none": jax.nn.gelu(x, approximate=approximate == "tanh"),
     "sigmoid": jax.nn.sigmoid,
     "tanh": jnp.tanh,
@@ -138,7 +142,12 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "convolution": _convolution,
     "max_pool2d_with_indices": _max_pool,
     "mean": lambda x, axes, keep=False: x.mean(tuple(axes), keepdims=keep),
+    "arange": jnp.arange,
     "eq": operator.eq,
+    "le": operator.le,
+    "ge": operator.ge,
+    "logical_and": jnp.logical_and,
+    "scalar_tensor": jnp.asarray,
     "logical_not": jnp.logical_not,
     "any": lambda x, axis, keep=False: x.any(axis, keepdims=keep),
     "full_like": jnp.full_like,

@@ -64,11 +64,13 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Peer:
-    """An adapter, the packages that it needs, and whether it takes an ONNX file."""
+    """An adapter, the packages that it needs, and whether it takes an ONNX file. `step` is the
+    adapter for a step of training, where there is one."""
 
     prepare: Callable[[Case, int], Prepared]
     packages: tuple[str, ...]
     takes_onnx: bool = False
+    step: Callable[[Case, int], Prepared] | None = None
 
     @property
     def missing(self) -> list[str]:
@@ -102,7 +104,7 @@ def exported(module: Any, inputs: Sequence[Array], path: Path) -> Path:
     return path
 
 
-def _torch(case: Case, threads: int) -> tuple[Any, list[Any]]:
+def torch_parts(case: Case, threads: int) -> tuple[Any, list[Any]]:
     """The module and its inputs, in the layout that is faster for convolutions."""
     import torch
 
@@ -125,7 +127,7 @@ def torch_eager(case: Case, threads: int) -> Prepared:
     """PyTorch as it is."""
     import torch
 
-    module, tensors = _torch(case, threads)
+    module, tensors = torch_parts(case, threads)
 
     def call() -> Any:
         with torch.inference_mode():
@@ -139,7 +141,7 @@ def torch_compile(case: Case, threads: int) -> Prepared:
     import torch
     import torch._inductor.config as inductor
 
-    module, tensors = _torch(case, threads)
+    module, tensors = torch_parts(case, threads)
     inductor.freezing = True
     compile: Any = torch.compile
     compiled = compile(module)
@@ -201,11 +203,16 @@ def iree(case: Case, threads: int) -> Prepared:
     return prepared(case, threads)
 
 
-def jax(case: Case, threads: int) -> Prepared:
-    """XLA, on the module's graph operator by operator."""
-    if threads == 1:  # else as many as there are cores
+def restrict_jax(threads: int) -> None:
+    """Before JAX is imported: one thread, else as many as there are cores."""
+    if threads == 1:
         os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+
+def jax(case: Case, threads: int) -> Prepared:
+    """XLA, on the module's graph operator by operator."""
+    restrict_jax(threads)
     import jax
 
     from stepwell.bench.jax_peer import as_jax
@@ -220,13 +227,25 @@ def jax(case: Case, threads: int) -> Prepared:
     return Prepared(lambda: jax.block_until_ready(compiled(held, *arrays)), results)
 
 
+def _steps(name: str) -> Callable[[Case, int], Prepared]:
+    """An adapter of `training_peers`, which imports PyTorch."""
+
+    def prepare(case: Case, threads: int) -> Prepared:
+        from stepwell.bench import training_peers
+
+        made: Prepared = getattr(training_peers, name)(case, threads)
+        return made
+
+    return prepare
+
+
 EXPORT = ("torch", "onnx", "onnxscript")  # what writing an ONNX file needs
 PEERS = {
-    "torch": Peer(torch_eager, ("torch",)),
-    "torch.compile": Peer(torch_compile, ("torch",)),
+    "torch": Peer(torch_eager, ("torch",), step=_steps("torch_eager")),
+    "torch.compile": Peer(torch_compile, ("torch",), step=_steps("torch_compile")),
     "onnxruntime": Peer(onnxruntime, ("onnxruntime",), takes_onnx=True),
     "openvino": Peer(openvino, ("openvino",), takes_onnx=True),
-    "jax": Peer(jax, ("jax", "torch")),
+    "jax": Peer(jax, ("jax", "torch"), step=_steps("jax_step")),
     "iree": Peer(iree, ("iree.compiler", "iree.runtime"), takes_onnx=True),
 }
 

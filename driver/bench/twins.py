@@ -21,10 +21,12 @@ FILE = "torch_modules.py"
 
 
 class Twin(Protocol):
-    """A model in PyTorch. Its module has the model's parameters, by name, and takes its inputs."""
+    """A model in PyTorch. Its module has the model's parameters, by name, and takes its inputs.
+    Where there are `labels` (how many, of how many classes), the source has a step of training."""
 
     name: str
     shapes: Sequence[tuple[int, ...]]
+    labels: tuple[int, int] | None
 
     def module(self) -> Any:
         """A torch.nn.Module."""

@@ -58,3 +58,10 @@ def test_each_number_of_threads_has_its_table() -> None:
     text = page.tables([*RECORDS, _cell("a", "stepwell", 1e-3, threads=2)])
     assert "### One thread" in text
     assert "### 2 threads" in text
+
+
+def test_steps_of_training_have_a_table_of_their_own() -> None:
+    steps = [_cell("t", peer, t, trains=True) for peer, t in (("stepwell", 1e-3), ("torch", 3e-3))]
+    inference, training = page.tables([*RECORDS, *steps]).split("A step of training")
+    assert "| t |" not in inference
+    assert "| t | – | – | 1 | 3 | 3.00 |" in training.split("### Compile")[0]
