@@ -38,7 +38,17 @@ from stepwell.ir.loop.analysis import (
     substitute_block,
     taken_names,
 )
-from stepwell.ir.loop.core import Alloc, Block, Buffer, For, Kernel, LoopKind, Statement, Store
+from stepwell.ir.loop.core import (
+    Alloc,
+    Block,
+    Buffer,
+    For,
+    Kernel,
+    Let,
+    LoopKind,
+    Statement,
+    Store,
+)
 from stepwell.ir.scalar import (
     Binary,
     Const,
@@ -119,7 +129,8 @@ class _Nests:
         kernel, after = self._outputs(target)
         local = (self.planar, self.pixels, self.sums, self.turned)
         allocs = tuple(Alloc(buffer, kernel.span) for buffer in local)
-        kernel = replace(kernel, body=(*allocs, *before, nest, *after))
+        lets = tuple(s for s in self.kernel.body if isinstance(s, Let))
+        kernel = replace(kernel, body=(*lets, *allocs, *before, nest, *after))
         return squares(without_single_loops(kernel), self.turned.name)
 
     def _scratch(self, hint: str, dims: tuple[int, ...]) -> Buffer:

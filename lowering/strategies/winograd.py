@@ -31,7 +31,18 @@ from stepwell.ir.loop.analysis import (
     substitute_block,
     taken_names,
 )
-from stepwell.ir.loop.core import Alloc, Block, Buffer, For, If, Kernel, LoopKind, Statement, Store
+from stepwell.ir.loop.core import (
+    Alloc,
+    Block,
+    Buffer,
+    For,
+    If,
+    Kernel,
+    Let,
+    LoopKind,
+    Statement,
+    Store,
+)
 from stepwell.ir.scalar import (
     Binary,
     Const,
@@ -224,8 +235,9 @@ class _Nests:
         *first, nest = nests
         for name in reversed(self.found.images):
             nest = replace(find_loop(self.kernel.body, name), body=(nest,))
+        lets = tuple(s for s in self.kernel.body if isinstance(s, Let))
         local = tuple(Alloc(buffer, self.kernel.span) for buffer in (self.u, self.v, self.m))
-        return replace(self.kernel, body=(*local, *first, nest))
+        return replace(self.kernel, body=(*lets, *local, *first, nest))
 
     def _scratch(self, hint: str, dims: tuple[int, ...]) -> Buffer:
         return Buffer(fresh_name(self.taken, hint), F32, dims, "scratch")
