@@ -14,10 +14,11 @@ from math import ceil, prod
 
 from stepwell.ir.loop.analysis import kernel_buffers
 from stepwell.ir.loop.core import Kernel
-from stepwell.ir.scalar import Binary, Expr, Load, Var, as_dim, coefficient, variables
+from stepwell.ir.scalar import Expr, Load, Var, as_dim, coefficient, variables
 from stepwell.ir.size import Dim, substitute
 from stepwell.ir.target import Target
-from stepwell.lowering.strategies.products import Terms, conjuncts, find_terms
+from stepwell.lowering.strategies.padding import is_padded
+from stepwell.lowering.strategies.products import Terms, find_terms
 from stepwell.lowering.transforms.navigate import find_loop
 
 FEWEST = 8  # channels below which a tile is mostly idle
@@ -119,36 +120,11 @@ def _anatomy(kernel: Kernel, terms: Terms, x: Load, dy: Load) -> Correlation | N
     outer, inner = (find_loop(kernel.body, name).extent for name in (outputs[0], inputs[0]))
     if not (isinstance(outer, int) and isinstance(inner, int) and min(outer, inner) >= FEWEST):
         return None
-    if not _is_0_outside_alone(kernel, x):
+    if not is_padded(x, kernel_buffers(kernel)[x.buffer].shape):
         return None
     count = find_loop(kernel.body, images[0]).extent
     sizes = Sizes(count, outer, inner)
     return Correlation(images[0], found, outputs[0], inputs[0], x, dy, sizes)
-
-
-def _is_0_outside_alone(kernel: Kernel, x: Load) -> bool:
-    """Whether the load's guard says no more than that its subscripts are on their axes."""
-    if x.guard is None:
-        return True
-    shape = kernel_buffers(kernel)[x.buffer].shape
-    bounds: set[tuple[str, Dim]] = set()
-    for subscript, extent in zip(x.indices, shape, strict=True):
-        at = as_dim(subscript)
-        if at is not None:
-            bounds |= {("ge", at), ("lt", at - extent)}
-    return all(_bound(e) in bounds for e in conjuncts(x.guard) if not _is_and(e))
-
-
-def _is_and(expr: Expr) -> bool:
-    return isinstance(expr, Binary) and expr.op == "and"
-
-
-def _bound(expr: Expr) -> tuple[str, Dim] | None:
-    """(op, gap) where the expression is `gap op 0`."""
-    if not isinstance(expr, Binary):
-        return None
-    left, right = as_dim(expr.x), as_dim(expr.y)
-    return None if left is None or right is None else (expr.op, left - right)
 
 
 def _axis(

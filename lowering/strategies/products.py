@@ -141,13 +141,13 @@ def _is_0_outside(term: Select) -> bool:
     if not isinstance(term.y, Const) or term.y.value != 0 or term.dtype.is_float:
         return False
     guards = [f.guard for f in factors_of(term.x) if isinstance(f, Load) and f.guard is not None]
-    return any(term.condition in conjuncts(guard) for guard in guards)
+    return any(term.condition in _conjuncts(guard) for guard in guards)
 
 
-def conjuncts(guard: Expr) -> list[Expr]:
+def _conjuncts(guard: Expr) -> list[Expr]:
     """The guard, and what it is the conjunction of."""
     if isinstance(guard, Binary) and guard.op == "and":
-        return [guard, *conjuncts(guard.x), *conjuncts(guard.y)]
+        return [guard, *_conjuncts(guard.x), *_conjuncts(guard.y)]
     return [guard]
 
 

@@ -58,6 +58,7 @@ from stepwell.ir.scalar import (
 from stepwell.ir.size import Dim, symbol
 from stepwell.ir.target import Target
 from stepwell.lowering.strategies.convolution import Convolution, find_convolution
+from stepwell.lowering.strategies.padding import is_padded
 from stepwell.lowering.strategies.pieces import cut_pieces, extent_of, reordered, split_piece
 from stepwell.lowering.strategies.pixel_tile import tiled_cycles
 from stepwell.lowering.strategies.straight_lines import Lines
@@ -147,8 +148,8 @@ def _window(kernel: Kernel, found: Convolution) -> _Window | None:
     row, column = (str(tap) for tap in taps)
     if any(extent_of(kernel, name) != TAPS for name in (row, column)):
         return None
-    inside = x.guard is None or variables(x.guard) <= {*found.pixels, row, column}
-    return _Window(rest[0], row, column) if inside else None
+    padded = is_padded(x, kernel_buffers(kernel)[x.buffer].shape)
+    return _Window(rest[0], row, column) if padded else None
 
 
 def _tap(x: Load, pixel: str, found: Convolution) -> str | None:

@@ -6,14 +6,18 @@ import numpy as np
 import pytest
 
 import stepwell as sw
+from stepwell.ir.dtypes import F32
 from stepwell.ir.graph import interpret_graph
 from stepwell.ir.loop import interpret_program, verify_program
 from stepwell.ir.loop.analysis import kernel_buffers
 from stepwell.ir.target import named
+from stepwell.ir.types import TensorType
+from stepwell.lowering.fuse import Fuse
+from stepwell.lowering.graph_to_loops import graph_to_loops
 from stepwell.lowering.schedule import schedule_kernel
 from stepwell.lowering.strategies.winograd_matrices import F2, F4, Transforms, growth
 from tests.lowering.test_convolution import Case, N
-from tests.lowering.test_schedules import TARGETS, random, run_native, scheduled
+from tests.lowering.test_schedules import TARGETS, graph_of, random, run_native, scheduled
 
 CASES = {
     "padded": Case((N, 12, 12, 32), (32, 32, 3, 3), padding=1, last=True),
@@ -53,6 +57,18 @@ def test_winograd_is_the_convolution(name: str, target: str) -> None:
         expected = interpret_graph(case.graph(), arrays)["out"].astype(np.float64)
         native = run_native(program, arrays, n).astype(np.float64)
         np.testing.assert_allclose(native, expected, rtol=1e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize(("rows", "applies"), [(13, True), (9, False)])
+def test_what_a_guard_leaves_out_beside_the_padding_stays_out(rows: int, applies: bool) -> None:
+    text = (
+        "[i: 12, j: 12, o: 32] -> sum[c: 32, p: 3, q: 3] x1[o, c, p, q] * x0[i + p - 1, j + q - 1, "
+        f"c | i + p >= 1 and i + p < {rows} and j + q >= 1 and j + q < 13]"
+    )
+    types = [TensorType(F32, (12, 12, 32)), TensorType(F32, (32, 32, 3, 3))]
+    (kernel,) = graph_to_loops(Fuse().run(graph_of(text, types))).kernels
+    kernel = schedule_kernel(kernel, named("x86-64-v3"))
+    assert ("patches" in kernel_buffers(kernel)) is applies
 
 
 def test_the_interpreter_runs_it_too() -> None:

@@ -1,0 +1,36 @@
+"""Padding: guards that say no more than that subscripts are on their axes.
+
+x[i + p - 1 | i + p - 1 >= 0 and i + p - 1 < 8]   of f32[8]:  x with zeros around it
+x[i + p - 1 | i + p - 1 >= 0 and i + p - 1 < 5]   of f32[8]:  not that
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stepwell.ir.scalar import Binary, Expr, Load, as_dim
+from stepwell.ir.size import Dim
+
+
+def is_padded(load: Load, shape: Sequence[Dim]) -> bool:
+    """Whether the load reads its buffer, of this shape, with zeros around it."""
+    bounds: set[tuple[str, Dim]] = set()
+    for subscript, extent in zip(load.indices, shape, strict=True):
+        at = as_dim(subscript)
+        if at is not None:
+            bounds |= {("ge", at), ("lt", at - extent)}
+    return load.guard is None or all(_bound(e) in bounds for e in _conjuncts(load.guard))
+
+
+def _conjuncts(guard: Expr) -> list[Expr]:
+    if isinstance(guard, Binary) and guard.op == "and":
+        return [*_conjuncts(guard.x), *_conjuncts(guard.y)]
+    return [guard]
+
+
+def _bound(expr: Expr) -> tuple[str, Dim] | None:
+    """(op, gap) where the expression is `gap op 0`."""
+    if not isinstance(expr, Binary):
+        return None
+    left, right = as_dim(expr.x), as_dim(expr.y)
+    return None if left is None or right is None else (expr.op, left - right)
