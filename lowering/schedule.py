@@ -17,6 +17,7 @@ from stepwell.lowering.strategies.attention import schedule_attention
 from stepwell.lowering.strategies.contraction import schedule_contraction
 from stepwell.lowering.strategies.convolution import schedule_convolution
 from stepwell.lowering.strategies.correlation import schedule_correlation
+from stepwell.lowering.strategies.depthwise_gradient import schedule_depthwise_gradient
 from stepwell.lowering.strategies.loops import schedule_loops
 from stepwell.lowering.strategies.strided import schedule_strided
 from stepwell.lowering.strategies.window import schedule_window
@@ -62,6 +63,7 @@ def schedule_kernel(kernel: Kernel, target: Target, winograd: bool = True) -> Ke
         schedule_attention(kernel, target)
         or schedule_strided(kernel, target, again)
         or schedule_correlation(kernel, target)
+        or schedule_depthwise_gradient(kernel, target)
         or (schedule_winograd(kernel, target) if winograd else None)
         or schedule_convolution(kernel, target)
         or schedule_contraction(kernel, target)
