@@ -185,7 +185,10 @@ class Compilation:
             _ = self.tuning_digest  # a database that can't be read is said to be one
             database = database_for(self.options.tuning)
             target = self.options.target_cpu or "native"
-            steps = loop_passes(target, database, self.options.winograd)
+            # Winograd's sums leave noise where a convolution is exactly zero: there relu's gradient
+            # jumps, and a step on images with empty borders would not learn what it should.
+            winograd = self.options.winograd and self.options.mode != "step"
+            steps = loop_passes(target, database, winograd)
             checking = self.options.check_each_pass
             program = run_steps(steps, program, self.trace, checking)
         self._say("loops-opt", program)

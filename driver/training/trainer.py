@@ -51,7 +51,6 @@ def trainer(
     statics: Mapping[str, Static] | None = None,
     target_cpu: str | None = None,
     fast_math: bool = False,
-    winograd: bool = True,
     check_each_pass: bool = False,
     cache: bool = True,
     tuning: str | Path | None = None,
@@ -75,7 +74,7 @@ def trainer(
     if not isinstance(weights, str | Path | Mapping | None):
         raise InputError(f"weights: {type(weights).__name__} is no path and no mapping to arrays")
     options = Options(
-        train, target_cpu, fast_math, check_each_pass, tuple((statics or {}).items()), winograd,
+        train, target_cpu, fast_math, check_each_pass, tuple((statics or {}).items()),
         tuning=None if tuning is None else str(tuning), mode="step",
     )  # fmt: skip
     return Trainer(as_source(source), options, weights, seed, threads, cache)
