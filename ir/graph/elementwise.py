@@ -10,7 +10,6 @@ computed in f32 and rounded.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -167,6 +166,16 @@ def _is_constant(b: GraphBuilder, value: Value) -> bool:
     return op is not None and op.name == "constant"
 
 
+def _clipped_gradient(b: GraphBuilder, op: Op, dy: Value) -> list[Value | None]:
+    """Of max(x, c) and min(x, c), where the slope can be told from the result: x is not needed."""
+    turned = _is_constant(b, op.operands[0])
+    constant = op.operands[0 if turned else 1]
+    compare = "gt" if op.name == "max" else "lt"
+    inside = b.op(compare, [op.result, constant])
+    dx = b.op("select", [inside, dy, full(b, 0, dy.type)])
+    return [None, dx] if turned else [dx, None]
+
+
 def _binary(name: str) -> OpDef:
     allowed, what = _binary_takes(name)
 
@@ -188,9 +197,8 @@ def _binary(name: str) -> OpDef:
 
     def gradient(b: GraphBuilder, op: Op, cotangents: Sequence[Value]) -> Sequence[Value | None]:
         x, y = op.operands
-        if name in ("max", "min") and _is_constant(b, x):
-            op = replace(op, operands=(y, x))
-            return _slopes(b, op, cotangents[0], lambda given: adjoint.BINARY[name](*given))[::-1]
+        if name in ("max", "min") and (_is_constant(b, x) or _is_constant(b, y)):
+            return _clipped_gradient(b, op, cotangents[0])
         return _slopes(b, op, cotangents[0], lambda given: adjoint.BINARY[name](*given))
 
     return OpDef(

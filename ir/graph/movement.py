@@ -247,9 +247,14 @@ def _transpose(arrays: Sequence[Array], attributes: Attributes, results: Types) 
 
 
 def _transpose_gradient(b: GraphBuilder, op: Op, cotangents: Sequence[Value]) -> list[Value | None]:
-    order = op.attributes["permutation"]
+    (dy,), order = cotangents, op.attributes["permutation"]
     inverse = tuple(order.index(axis) for axis in range(len(order)))
-    return [b.op("transpose", cotangents, permutation=inverse)]
+    made = b.producer(dy)
+    if made is not None and made.name == "contract":  # of a product, only the letters are turned
+        terms, _, letters = made.attributes["spec"].partition("->")
+        turned = "".join(letters[axis] for axis in inverse)
+        return [b.op("contract", made.operands, spec=f"{terms}->{turned}")]
+    return [b.op("transpose", [dy], permutation=inverse)]
 
 
 def _transpose_body(types: Types, attributes: Attributes, results: Types) -> tuple[Formula, ...]:
