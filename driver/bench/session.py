@@ -91,11 +91,12 @@ class Session:
 
     @cached_property
     def whole(self) -> Work:
-        """The work of the model as one kernel's: inputs, weights and outputs once."""
+        """The work of the model as one kernel's: inputs, weights and outputs once, states twice."""
         signature = self.model.signature
         types = [(item.type, False) for item in signature.inputs]
-        types += [(item.type, False) for item in signature.parameters]
+        types += [(item.type, False) for item in (*signature.parameters, *signature.states)]
         types += [(item.type, True) for item in signature.outputs]
+        types += [(item.type, True) for item in signature.states]
         bytes = [
             (
                 int(np.prod([evaluate(dim, self.sizes) for dim in type.shape])) * type.dtype.bytes,

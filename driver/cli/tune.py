@@ -6,7 +6,13 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from stepwell.cli.arguments import CommandError, add_compilation, add_model, options
+from stepwell.cli.arguments import (
+    CommandError,
+    add_compilation,
+    add_model,
+    add_train_modes,
+    options,
+)
 from stepwell.cli.bench import find_source, read_sizes, thread_counts
 from stepwell.compilation import Compilation
 from stepwell.debug import Trace
@@ -31,6 +37,7 @@ BAR = 24  # characters
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a .well file, IR text, or a workload's name")
     add_model(parser)
+    add_train_modes(parser)
     parser.add_argument(
         "--size", metavar="NAME=N", action="append", default=[],
         help="the value of a symbolic size; once for each",

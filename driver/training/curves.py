@@ -30,6 +30,8 @@ class Curves(Listener):
         self._path = Path(path)
         if self._path.suffix != ".png":
             raise InputError(f"the picture {path}: the name must end in .png")
+        if not self._path.absolute().parent.is_dir():
+            raise InputError(f"the picture {path}: there is no such folder")
 
     def end(self, position: Position) -> None:
         if position.history:

@@ -172,7 +172,10 @@ class Run:
         if not isinstance(self.data, Samples):
             self._passed.append(arrays)
             self._bytes += sum(array.nbytes for array in arrays)
-        results = trainer.step(*arrays)
+        try:
+            results = trainer.step(*arrays)
+        except InputError as error:
+            raise InputError(f"step {trainer.position.step + 1}: {error}") from None
         if not math.isfinite(next(iter(results.values()))):
             raise self._blame()
         rows, now = rows_of(arrays, trainer.model.signature.inputs), time.perf_counter()

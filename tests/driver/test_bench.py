@@ -118,6 +118,17 @@ def test_bench_measures_and_explains(run: Run, net: Path) -> None:
     assert any("matmul_relu" in (text.text or "") for text in picture.iter())
 
 
+def test_bench_of_a_step(run: Run, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its states are read and written: weights and moments."""
+    monkeypatch.setattr(ceilings, "MOVED", 1 << 20)
+    step = "train fit(x: f32[N, 40], y: i32[N]) {\n    loss = cross_entropy(net(x), y)\n"
+    net.write_text(f"{NET}{step}    optimizer = sgd(lr: 0.1, momentum: 0.9)\n}}\n")
+    done = run("bench", net, "--train", "fit", "--size", "N=2", "--seconds", "0.01", "--json")
+    (found,) = json.loads(done.out)
+    states = 4 * 2 * (40 * 30 + 30 * 3) + 8  # weights, momenta, and how many steps were done
+    assert found["bytes"] == 2 * states + 4 * (2 * 40 + 2 + 1)
+
+
 def test_bench_as_json(run: Run, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ceilings, "MOVED", 1 << 20)
     np.save("x.npy", np.ones((2, 40), np.float32))

@@ -152,6 +152,8 @@ def test_data_that_do_not_fit(data: dict[str, Array], change: dict[str, Any], me
         ({"epochs": 0}, "epochs: 0 is not at least 1"),
         ({"checkpoint": "a.ckpt"}, "must end in .safetensors"),
         ({"plot": "a.pdf"}, "must end in .png"),
+        ({"plot": "none/a.png"}, "there is no such folder"),
+        ({"data": [(np.ones((2, 20), "f"), np.ones((3, 10), "f"))]}, "step 1: input `y` is f32[3"),
         ({"valid": (np.ones((2, 20), "f"), np.ones((2, 10), "f"))}, "nothing in it evaluates"),
     ],
 )
