@@ -1,0 +1,57 @@
+"""States of models that are compiled by themselves: a cache of keys and values, and a filter."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import stepwell as sw
+
+DECODE = """
+# One token at a time; the keys and values of those before are kept.
+model decode(x: f32[1, 16]) -> f32[1, 16] {
+    param wq: f32[16, 16]
+    param wk: f32[16, 16]
+    param wv: f32[16, 16]
+    state keys: f32[8, 16] = zeros
+    state values: f32[8, 16] = zeros
+    state length: i64 = zeros
+    let here = iota([8, 1]) == length
+    keys = select(here, x @ wk, keys)
+    values = select(here, x @ wv, values)
+    let seen = iota([8]) <= length
+    length = length + 1
+    softmax(select(seen, x @ wq @ transpose(keys, [1, 0]) / 4, -1e30)) @ values
+}
+"""
+
+
+def test_a_cache_of_keys_and_values() -> None:
+    """Eight calls give the rows of causal attention over the eight tokens."""
+    rng = np.random.default_rng(0)
+    weights = {f"w{k}": 0.5 * rng.standard_normal((16, 16)).astype(np.float32) for k in "qkv"}
+    x = rng.standard_normal((8, 16)).astype(np.float32)
+    model = sw.compile(DECODE, weights=weights)
+    found = np.concatenate([model(row[None]) for row in x])
+    q, k, v = (x.astype(np.float64) @ weights[f"w{n}"] for n in "qkv")
+    score = np.where(np.tri(8, dtype=bool), q @ k.T / 4, -np.inf)
+    p = np.exp(score - score.max(1, keepdims=True))
+    expected = p / p.sum(1, keepdims=True) @ v
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_a_state_that_starts_elsewhere_and_is_read_before_and_after() -> None:
+    source = """layer smooth(x: f32[N], decay: float) -> (f32[N], f32) {
+        state level: f32 = 2.0
+        let before = level
+        level = decay * level + (1 - decay) * mean(x)
+        (x - level, before)
+    }
+    model m(x: f32[N]) -> (f32[N], f32) { smooth(x, decay: 0.75) }"""
+    model = sw.compile(source)
+    level = 2.0
+    for start in range(4):
+        x = np.arange(start, start + 5, dtype=np.float32)
+        rest, before = model(x)
+        assert before == level
+        level = 0.75 * level + 0.25 * (start + 2)
+        np.testing.assert_allclose(rest, x - level, rtol=1e-6)
