@@ -56,9 +56,16 @@ def _chosen(names: Sequence[str], name: str | None, file: str, kind: str, option
 
 
 def model_names(source: Source) -> list[str]:
-    """The models in a source; an IR text holds one. Raises UserError for any mistake in it."""
-    if source.kind != "well":
-        return [read_ir(source).name]
-    from stepwell.frontend import models
+    """The models in a source. Raises UserError for any mistake in it."""
+    return entry_names(source)[0]
 
-    return list(models(checked(source)))
+
+def entry_names(source: Source) -> tuple[list[str], list[str]]:
+    """The models and the train blocks in a source; an IR text holds one model. Raises UserError
+    for any mistake in it."""
+    if source.kind != "well":
+        return [read_ir(source).name], []
+    from stepwell.frontend import models, trains
+
+    program = checked(source)
+    return list(models(program)), list(trains(program))

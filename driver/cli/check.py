@@ -7,7 +7,7 @@ import json
 
 from stepwell.cli.arguments import add_json
 from stepwell.ir.diagnostics import UserError
-from stepwell.programs import model_names
+from stepwell.programs import entry_names
 from stepwell.source import read_source
 from stepwell.terminal import print_diagnostics
 
@@ -28,21 +28,22 @@ def run(args: argparse.Namespace) -> int:
     for path in args.files:
         source = read_source(path)
         try:
-            names = model_names(source)
+            models, trains = entry_names(source)
         except UserError as error:
             faults.append(error)
             if not args.json:
                 print_diagnostics(error)
             continue
         if not args.json:
-            print(f"{path}: no mistakes, {_count(names)}")
+            blocks = f"; {_count(trains, 'train block')}" if trains else ""
+            print(f"{path}: no mistakes, {_count(models, 'model')}{blocks}")
     if args.json:
         found = [item.as_json() for error in faults for item in error.diagnostics]
         print(json.dumps(found, indent=2))
     return 1 if faults else 0
 
 
-def _count(names: list[str]) -> str:
+def _count(names: list[str], kind: str) -> str:
     if not names:
-        return "no model"
-    return f"{len(names)} model{'s' if len(names) > 1 else ''}: {', '.join(names)}"
+        return f"no {kind}"
+    return f"{len(names)} {kind}{'s' if len(names) > 1 else ''}: {', '.join(names)}"

@@ -74,6 +74,16 @@ def test_check(run: Run, files: Path) -> None:
     )
 
 
+def test_check_names_train_blocks(run: Run, files: Path) -> None:
+    source = """model line(x: f32[N]) -> f32[N] { param w: f32 = ones
+        x * w }
+    train slope(x: f32[N]) { loss = mean(line(x)); optimizer = sgd(lr: 0.1) }"""
+    (files / "line.well").write_text(source)
+    assert run("check", "line.well").out == (
+        "line.well: no mistakes, 1 model: line; 1 train block: slope\n"
+    )
+
+
 def test_check_finds_mistakes(run: Run, files: Path) -> None:
     done = run("check", "net.well", "wrong.well")
     assert done.code == 1
