@@ -21,6 +21,7 @@ Kind = Literal["well", "graph", "loops"]
 
 _SOURCES = r"sources\s*\{(?:\"(?:[^\"\\]|\\.)*\"|[^\"}])*\}\s*"
 _FIRST_WORD = re.compile(rf"(?:\s|//[^\n]*|#[^\n]*)*(?:{_SOURCES})?(graph|program|kernel)[\s@`]")
+_OBJECTS = (".so", ".o", ".a", ".dylib")
 _USE = re.compile(r"\buse\s+(?:\"([^\"\n]*)\"|(\w+))")
 
 
@@ -82,6 +83,11 @@ def read_source(path: str | Path) -> Source:
     except IsADirectoryError:
         raise InputError(f"{path} is a folder, not a file") from None
     except UnicodeDecodeError as error:
+        if Path(path).suffix in _OBJECTS:
+            message = "holds native code, not a program"
+            raise InputError(
+                f"{path} {message}: `stepwell.load` and `stepwell run` take it"
+            ) from None
         raise InputError(f"{path} is not UTF-8 text: byte {error.start} is bad") from None
     except OSError as error:
         raise InputError(f"can't read {path}: {error.strerror}") from None

@@ -59,6 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check", action="store_true", help="compare with the graph interpreter in float64"
     )
+    parser.add_argument(
+        "--state", metavar="F", help="of a step in a shared object: the .state file to begin from"
+    )
     add_threads(parser)
     add_compilation(parser)
     add_dump(parser)
@@ -73,9 +76,13 @@ def run(args: argparse.Namespace) -> int:
     if Path(args.file).suffix == ".so":
         if args.check:
             raise CommandError("--check needs the program: an object holds native code only")
-        model = load(args.file, args.weights, model=args.model, threads=args.threads)
+        model = load(
+            args.file, args.weights, model=args.model, threads=args.threads, state=args.state
+        )
         compilation = None
     else:
+        if args.state is not None:
+            raise CommandError("--state is of a shared object; a program takes --weights")
         source, trace = read_source(args.file), Trace.start(args.dump)
         compilation = Compilation(source, options(args, args.model), trace)
         model = compiled_model(compilation, args.weights, args.seed, threads=args.threads)

@@ -94,18 +94,25 @@ def test_mistakes_are_said(tmp_path, data):
     assert not (tmp_path / "trained.state").exists()
 
 
-def test_a_built_step_runs_in_python(tmp_path, data):
+def test_a_built_step_runs_in_python(tmp_path, data, capsys):
     _built(tmp_path, SOURCE, data, "--seed", "5", "--embed")
     library = tmp_path / "libfit.so"
     command = ["build", str(tmp_path / "fit.well"), "--train", "fit", "-o", str(library)]
     assert main([*command, "--seed", "5", "--embed"]) == 0
     with pytest.raises(sw.InputError, match="holds a step, which has state"):
         sw.load(library)
+    for name, array in data.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    inputs = [f"--input={name}={tmp_path / name}.npy" for name in data]
+    assert main(["run", str(library), "--state", str(tmp_path / "fit.state"), *inputs]) == 0
+    assert "accuracy: f32 = " in capsys.readouterr().out
     step = sw.load(library, state=tmp_path / "fit.state")
     trainer = sw.trainer(SOURCE, seed=5)
     for _ in range(2):
         assert float(step(**data).loss) == trainer.step(**data)["loss"]
     assert step.state.block.tobytes() == trainer.model.state.block.tobytes()
+    with pytest.raises(sw.InputError, match="holds native code, not a program"):
+        sw.trainer(library)
     (tmp_path / "short.state").write_bytes(b"12345678")
     with pytest.raises(sw.InputError, match="it has 8 bytes"):
         sw.load(library, state=tmp_path / "short.state")
