@@ -1,12 +1,12 @@
 """The pass `order_calls`: kernels run in an order in which less memory is live at once.
 
-    call dx3(g3, g2)                                  call update3(g3, w3)
-    call dx2(g2, g1)                                  call dx3(g3, g2)        g3 is dead
-    call update3(g3, w3)                         →    call update2(g2, w2)
-    call update2(g2, w2)                              call dx2(g2, g1)        g2 is dead
+    call dx3(g3, g2)                                  call dx3(g3, g2)
+    call dx2(g2, g1)                                  call update3(g3, w3)    g3 is dead
+    call update3(g3, w3)                         →    call dx2(g2, g1)
+    call update2(g2, w2)                              call update2(g2, w2)    g2 is dead
 
-A call that gives back at least as much memory as it takes runs as soon as it can; else it is the
-source's order. Where that takes no less memory than the source's order, the calls stay as they are.
+A call that gives back more memory than it takes runs as soon as it can; else it is the source's
+order. Where that takes no less memory than the source's order, the calls stay as they are.
 So a gradient is used up by the update of its weight while it is still in the caches.
 """
 
@@ -93,7 +93,7 @@ class _Memory:
         order: list[int] = []
         while ready:
             taken = {number: self._taken(number, seen, left) for number in ready}
-            thrifty = [number for number in ready if taken[number] <= 0]
+            thrifty = [number for number in ready if taken[number] < 0]
             number = min(thrifty, key=lambda n: (taken[n], n)) if thrifty else min(ready)
             seen.update(self.touched[number])
             left.subtract(self.touched[number])

@@ -116,3 +116,12 @@ def test_a_built_step_runs_in_python(tmp_path, data, capsys):
     (tmp_path / "short.state").write_bytes(b"12345678")
     with pytest.raises(sw.InputError, match="it has 8 bytes"):
         sw.load(library, state=tmp_path / "short.state")
+
+
+def test_a_step_that_fails_leaves_its_state(data):
+    trainer = sw.trainer(SOURCE)
+    trainer.step(**data)
+    before = trainer.model.state.block.tobytes()
+    with pytest.raises(sw.InputError, match="outside its axis of size 10"):
+        trainer.step(**{**data, "label": data["label"] + 50})
+    assert trainer.model.state.block.tobytes() == before
