@@ -171,14 +171,25 @@ class _Partition:
 
     def _extra_result(self, op: Op, group: Group, readers: list[Group]) -> bool:
         value = op.result
-        wanted = value in self.needed or len(readers) > 1
-        if not wanted or (self.kinds[op] == "pointwise" and self._too_dear(op, [group])):
+        if not (value in self.needed or len(readers) > 1):
             return False
-        return (
-            value.type.shape == group.shape == group.results[0].type.shape
-            and group.identity_read(value)
-            and not any(self._reaches(other, group) for other in readers if other is not group)
-        )
+        if group.shape != group.results[0].type.shape:
+            return False
+        if not self._is_row(op, group):
+            if value.type.shape != group.shape or not group.identity_read(value):
+                return False
+            if self.kinds[op] == "pointwise" and self._too_dear(op, [group]):
+                return False
+        return not any(self._reaches(other, group) for other in readers if other is not group)
+
+    def _is_row(self, op: Op, group: Group) -> bool:
+        """Whether the value is one of the group's rows', such as a softmax's sum: its loops over
+        rows store it, too."""
+        if group.family not in ("pointwise", "reduction") or not self.kinds.computed(op.result):
+            return False
+        rows = group.rows_of(op.result)
+        axes = {name for name, extent in group.root.axes if extent != 1}
+        return rows is not None and 0 < len(rows) < len(axes) and group.rows in (None, rows)
 
     def _reaches(self, source: Group, target: Group) -> bool:
         """Whether the target depends on a result of the source."""
@@ -244,17 +255,9 @@ class _Partition:
         return None
 
     def _reduction_refusal(self, op: Op, group: Group) -> str | None:
-        value = op.result
-        kind = self.kinds[op]
-        where: set[tuple[str | None, ...]] = set()
-        for read in group.reads[value]:
-            plain = read.plain(value.type.shape)
-            if plain is None:
-                return "the kernel does not read it along its own rows"
-            where.add(tuple(None if a is None else read.stage.to_root.get(a) for a in plain))
-        if len(where) != 1:
-            return "the kernel reads it along different rows"
-        rows = frozenset(axis for axis in where.pop() if axis is not None)
+        kind, rows = self.kinds[op], group.rows_of(op.result)
+        if rows is None:
+            return "the kernel does not read it along its own rows"
         if kind == "reduction":
             if group.family not in ("pointwise", "reduction"):
                 return f"the kernel is a {group.family}"

@@ -147,6 +147,17 @@ class Group:
         """Whether the results' own nest reads `value` at its own element."""
         return Read(self.root, _subscripts(self.root.axes)) in self.reads.get(value, ())
 
+    def rows_of(self, value: Value) -> frozenset[str] | None:
+        """The axes of the results by which all reads of a value number its elements; None where
+        they do not, or not all in one way."""
+        where: set[tuple[str | None, ...]] = set()
+        for read in self.reads.get(value, ()):
+            plain = read.plain(value.type.shape)
+            if plain is None:
+                return None
+            where.add(tuple(None if a is None else read.stage.to_root.get(a) for a in plain))
+        return frozenset(a for a in where.pop() if a is not None) if len(where) == 1 else None
+
     def add(self, op: Op, formula: Formula, family: str) -> None:
         """Take in an op that the group reads; `family` is that of its reduction, if it is one."""
         self.members[op.result] = op

@@ -228,25 +228,32 @@ class _Nest:
         groups: dict[tuple[Dim, ...], list[int]] = {}
         for i, (_, value) in enumerate(self.region.results):
             groups.setdefault(value.type.shape, []).append(i)
-        for shape, members in groups.items():
-            self._results(shape, members)
+        whole = max(groups, key=_axes)
+        rows = [i for shape, members in groups.items() if shape != whole for i in members]
+        for left in self._results(whole, groups[whole], rows):
+            self._results(self.region.results[left][1].type.shape, [left], [])
         return tuple(self.levels[0].body)
 
-    def _results(self, shape: tuple[Dim, ...], members: list[int]) -> None:
-        """One nest for all results of one shape; one per part where the result is parts joined."""
+    def _results(self, shape: tuple[Dim, ...], members: list[int], rows: list[int]) -> list[int]:
+        """One nest for all results of one shape, which stores those of its rows; one per part where
+        the result is parts joined. Which of `rows` are still to be stored."""
         values = [self.region.results[i][1] for i in members]
         op = self.producers.get(values[0])
         if op is None or len(values) > 1 or not _joins_runs(op):
-            return self._nest(values, members, (0,) * len(shape))
+            return self._nest(values, members, (0,) * len(shape), rows)
         axis: int = op.attributes["axis"]
         start: list[Dim] = [0] * len(shape)
         for part in op.operands:
             if part.type.shape[axis] != 0:
-                self._nest([part], members, tuple(start))
+                self._nest([part], members, tuple(start), [])
             start[axis] = start[axis] + part.type.shape[axis]
+        return rows
 
-    def _nest(self, values: list[Value], members: list[int], start: tuple[Dim, ...]) -> None:
-        """Row loops outside, then the rest. The values are stored from `start` on."""
+    def _nest(
+        self, values: list[Value], members: list[int], start: tuple[Dim, ...], rows: list[int]
+    ) -> list[int]:
+        """Row loops outside, then the rest. The values are stored from `start` on; of the results
+        `rows` those that number the rows, by the row loops. The other ones are given back."""
         shape = values[0].type.shape
         op = self.producers.get(values[0])
         names = [self.fresh(hint) for hint in axis_names(op, len(shape))]
@@ -261,11 +268,15 @@ class _Nest:
         order = [n for n in names if n in survey.row_names]
         self.span = op.span if op else None
         extents = dict(zip(names, shape, strict=True))
+        places = {i: survey.row_place(self.region.results[i][1]) for i in rows}
         with ExitStack() as loops:
             for name in order:
                 loops.enter_context(self.loop(name, extents[name]))
             for value, subscripts in survey.reductions:
                 self.read(value, subscripts, None)
+            for member, row in places.items():
+                if row is not None:
+                    self._store(self.outputs[member], row, self.region.results[member][1], row)
             for name in names:
                 if name not in order:
                     loops.enter_context(self.loop(name, extents[name]))
@@ -273,6 +284,7 @@ class _Nest:
             place = tuple(from_dim(symbol(n) + d) for n, d in zip(names, start, strict=True))
             for value, member in zip(values, members, strict=True):
                 self._store(self.outputs[member], place, value, at)
+        return [member for member, row in places.items() if row is None]
 
     def _store(
         self, output: str, place: tuple[Expr, ...], value: Value, at: tuple[Expr, ...]
@@ -451,6 +463,10 @@ class _Nest:
             self.emit(Store(name, (), Select(chosen, at, position), self.span))
             self.emit(Store(best_name, (), Select(chosen, term, best), self.span))
         return position
+
+
+def _axes(shape: tuple[Dim, ...]) -> int:
+    return sum(extent != 1 for extent in shape)
 
 
 def _joins_runs(op: Op) -> bool:

@@ -22,6 +22,7 @@ from stepwell.ir.scalar import (
     Load,
     Reduce,
     Var,
+    index,
     map_children,
     operations,
     simplify_index,
@@ -104,6 +105,15 @@ class Survey:
                     return child
 
                 map_children(expr, expand)
+
+    def row_place(self, value: Value) -> tuple[Expr, ...] | None:
+        """The subscripts by which the value is read once for each row; None where it is not."""
+        for subscripts in self._reads.get(value, {}).values():
+            used = [i.name for i in subscripts if isinstance(i, Var)]
+            plain = all(isinstance(i, Var) or i == index(0) for i in subscripts)
+            if plain and self.row_names and sorted(used) == sorted(self.row_names):
+                return subscripts
+        return None
 
     def shared_rows(self) -> dict[Value, tuple[int, ...]]:
         """Costly values that several stages read at different subscripts: value → the positions of
