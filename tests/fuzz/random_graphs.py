@@ -215,6 +215,25 @@ def _softmax(data: st.DataObject, b: GraphBuilder, values: list[Value]) -> Value
     return b.op("div", [e, spread(b.op("reduce_sum", [e], axes=(axis,)))])
 
 
+def _dropout(data: st.DataObject, b: GraphBuilder, values: list[Value]) -> Value | None:
+    """x where a random word of each element is small, else 0."""
+    x = _pick(data, values, _floats)
+    if x is None:
+        return None
+    shape = x.type.shape
+    flat = b.op("iota", dtype=I64, shape=(x.type.elements,), axis=0)
+    low = b.op("reshape", [flat], shape=shape)
+    place, key = (
+        b.op("constant", value=data.draw(st.integers(0, 3)), dtype=I64, shape=()) for _ in "ab"
+    )
+    others = [b.op("broadcast", [scalar], shape=shape, axes=()) for scalar in (place, key)]
+    bits = b.op("philox", [low, *others], word=data.draw(st.integers(0, 3)))
+    limit = b.op(
+        "constant", value=data.draw(st.sampled_from((0, -(2**30)))), dtype=I32, shape=shape
+    )
+    return b.op("select", [b.op("le", [bits, limit]), x, _splat(b, 0.0, x)])
+
+
 def _layer_norm(data: st.DataObject, b: GraphBuilder, values: list[Value]) -> Value | None:
     x = _pick(data, values, lambda v: _ranked(v) and v.type.shape[-1] == 6)
     if x is None:
@@ -274,7 +293,7 @@ def _formula(data: st.DataObject, b: GraphBuilder, values: list[Value]) -> Value
 STEPS: tuple[STEP, ...] = (
     *(_unary, _binary, _binary, _binary, _with_constant, _choice, _broadcast, _broadcast),
     *(_transpose, _reshape, _slice, _pad, _concat, _reverse, _reduce, _reduce, _contract),
-    *(_arg, _round_trip, _gather, _softmax, _layer_norm, _formula),
+    *(_arg, _round_trip, _gather, _softmax, _layer_norm, _formula, _dropout),
 )
 
 
