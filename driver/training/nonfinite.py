@@ -25,10 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stepwell.arrays import Array
-from stepwell.debug import Trace
 from stepwell.ir.diagnostics import Diagnostic, InputError, Label, UserError
-from stepwell.passes import run_steps
-from stepwell.pipeline import graph_passes
 from stepwell.programs import checked
 from stepwell.training.data import Batch
 
@@ -53,7 +50,7 @@ def blame(trainer: Trainer, again: Again) -> Exception:
     for _ in range(count):
         trainer.step(*next(batches))
     step = trainer.position.step + 1
-    graph = _graph(trainer)
+    graph = trainer.graph()
     facts = _Facts.of(graph, next(batches), trainer.state)
     what, value = _what_is_wrong(graph, facts)
     if value is None:
@@ -70,13 +67,6 @@ def blame(trainer: Trainer, again: Again) -> Exception:
     source = trainer.source
     sources = checked(source).sources if source.kind == "well" else {source.file: source.text}
     return UserError([Diagnostic(CODE, message, (Label(span, ranges),))], sources)
-
-
-def _graph(trainer: Trainer) -> Graph:
-    """The step's, gradients spelled out. InputError where it began as loop IR."""
-    steps = tuple(step for step in graph_passes() if step.passes == "differentiate")
-    graph: Graph = run_steps(steps, trainer.compilation().graph, Trace(), False)
-    return graph
 
 
 def _steps_before(trainer: Trainer, batches: Iterator[Batch]) -> int:

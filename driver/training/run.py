@@ -143,9 +143,7 @@ class Run:
 
     def _plan(self) -> Plan:
         trainer, data = self.trainer, self.data
-        return Plan(
-            trainer.name, self.epochs, data.samples, data.batch, lambda: trainer.compilation().graph
-        )
+        return Plan(trainer.name, self.epochs, data.samples, data.batch, trainer.graph)
 
     def _batches(self, start: int) -> Iterator[Batch]:
         seed = self.trainer.seed if self.shuffle else None

@@ -25,6 +25,8 @@ from stepwell.compilation import Compilation, Options, Static
 from stepwell.debug import Trace
 from stepwell.ir.diagnostics import InputError
 from stepwell.model import Model
+from stepwell.passes import run_steps
+from stepwell.pipeline import graph_passes
 from stepwell.report import Memory
 from stepwell.safetensors_file import write_safetensors
 from stepwell.signature import Signature
@@ -37,6 +39,7 @@ from stepwell.training.position import Means, Position, Record
 from stepwell.weights import Weights, matched, read_weights
 
 if TYPE_CHECKING:
+    from stepwell.ir.graph.core import Graph
     from stepwell.state import StateBlock
     from stepwell.training.listeners import Listener
 
@@ -285,6 +288,12 @@ class Trainer:
     def compilation(self) -> Compilation:
         """The step's, made anew, for what is seldom asked for."""
         return Compilation(self.source, self._options)
+
+    def graph(self) -> Graph:
+        """The step's graph, gradients spelled out. InputError where it began as loop IR."""
+        steps = tuple(step for step in graph_passes() if step.passes == "differentiate")
+        graph: Graph = run_steps(steps, self.compilation().graph, Trace(), False)
+        return graph
 
     def trained(self) -> Iterator[Array]:
         """The parameters that steps update."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import stepwell as sw
 from stepwell.arrays import Array
@@ -105,6 +106,18 @@ def test_memory_names_what_lives_from_forward_to_backward(file: Path) -> None:
     numbers = memory.at(N=8)
     assert 0 < sum(int(str(item.bytes)) for item in numbers.saved) <= int(str(numbers.naive))
     assert sw.compile(file).memory.saved == ()
+
+
+def test_tensorboard_shows_the_step_from_parameters_to_updates(
+    file: Path, data: dict[str, Array], tmp_path: Path
+) -> None:
+    sw.trainer(file).fit(data, show=False, logdir=tmp_path / "runs")
+    nodes = EventAccumulator(str(tmp_path / "runs")).Reload().Graph().node
+    named = {node.name: node for node in nodes}
+    assert named["dense/weight"].op == "Placeholder"
+    products = [node for node in nodes if node.op == "contract"]
+    assert len(products) >= 5  # forward, and backward twice but for the first layer's input
+    assert all(name.split(":")[0] in named for node in nodes for name in node.input)
 
 
 def test_every_stage_of_a_step(file: Path, run: Run) -> None:
