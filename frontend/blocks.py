@@ -13,13 +13,13 @@ from typing import Any
 from stepwell.frontend import syntax as s
 from stepwell.frontend.elaboration import POISON, Elaboration, Poisoned, place
 from stepwell.frontend.evaluation import evaluate, evaluates
-from stepwell.frontend.initializers import initializer_text
 from stepwell.frontend.limits import MAX_REPEAT
 from stepwell.frontend.operators import number_tensor
 from stepwell.frontend.parse_errors import RUNTIME_LATER, not_there_yet
 from stepwell.frontend.pending import PendingParameter, declare
 from stepwell.frontend.results import conform
 from stepwell.frontend.signatures import is_static, static_argument, tensor_type
+from stepwell.frontend.states import declare_state, hold
 from stepwell.frontend.suggest import did_you_mean
 from stepwell.frontend.traverse import walk
 from stepwell.frontend.values import (
@@ -121,7 +121,7 @@ def run_statement(e: Elaboration, statement: s.Statement, last: bool) -> Any:
         case s.Param():
             _param(e, statement)
         case s.State():
-            _state(e, statement)
+            declare_state(e, statement)
         case s.Metric():
             _metric(e, statement)
         case s.Assign():
@@ -248,45 +248,10 @@ def _dims(statement: s.Param) -> tuple[Any, ...]:
     return statement.type.dims or ()
 
 
-def _state(e: Elaboration, statement: s.State) -> None:
-    frame = e.frame
-    if frame.function.kind == "fn":
-        e.fail(
-            "SW0402",
-            "a `fn` has no state",
-            statement.span,
-            help=f"declare `layer {frame.function.name}(…)` instead",
-        )
-    type = frame.like if statement.type is None else tensor_type(e, statement.type)
-    if type is None:
-        e.fail(
-            "SW0410",
-            f"the state `{statement.name}` needs a type",
-            statement.span,
-            help=f"write `state {statement.name}: f32[C] = zeros`",
-        )
-    text = "zeros"
-    if statement.initializer is not None:
-        text = initializer_text(e, statement.initializer, type)
-    path = frame.naming.path(statement.name)
-    tensor = e.parameter(path, type, text, statement.span, statement.name, "state")
-    new = e.builder.updates.get(tensor.value, tensor.value)  # by an earlier call of the model
-    frame.scopes[-1][statement.name] = Held(tensor, Tensor(new, tensor.origin))
-
-
 def _metric(e: Elaboration, statement: s.Metric) -> None:
     if e.train is None or e.frame.function.kind != "train":
         e.fail("SW0705", "a `metric` stands in a `train` block", statement.span)
     e.train.metric(e, statement)
-
-
-def _hold(e: Elaboration, held: Held, statement: s.Assign) -> None:
-    """Give a state its value for after the run."""
-    span, name = statement.span, statement.name
-    value = evaluate(e, statement.value)
-    new = conform(e, value, held.tensor.type, statement.value.span, f"`{name}`", span)
-    held.current = Tensor(new.value, Origin(span, f"from `{name} = …` at {place(span)}"))
-    e.builder.update(held.tensor.value, new.value)
 
 
 def _assign(e: Elaboration, statement: s.Assign) -> None:
@@ -295,7 +260,7 @@ def _assign(e: Elaboration, statement: s.Assign) -> None:
     if scope is not None and scope[statement.name] is POISON:
         raise Poisoned
     if scope is not None and isinstance(held := scope[statement.name], Held):
-        _hold(e, held, statement)
+        hold(e, held, statement)
         return
     if scope is None and frame.function.kind == "train" and e.train is not None:
         e.train.setting(e, statement)

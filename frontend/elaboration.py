@@ -166,6 +166,8 @@ class Elaboration:
             return tensor
         value = Value(self.builder.unique(name), tensor.type)
         ops[-1] = replace(ops[-1], results=(value,))
+        for held in [h for h, new in self.builder.updates.items() if new == tensor.value]:
+            self.builder.update(held, value)
         return Tensor(value, tensor.origin)
 
     def parameter(

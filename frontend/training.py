@@ -11,6 +11,7 @@ Loss, metrics and whatever the optimizer's arguments are computed from stand in 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from stepwell.frontend import syntax as s
@@ -101,32 +102,28 @@ class TrainEntry(Entry):
         parameters[:] = [p for p in parameters if p.path not in (STEP, *RANDOM)] + own
 
     def _step(self) -> dict[str, Tensor]:
-        e, parts = self.e, self.parts
-        with Region(e, "loss") as region:
+        parts = self.parts
+        with Region(self.e, "loss") as region:
             self._read()
         if parts.optimizer is None or "loss" not in parts.results:
             raise Poisoned
-        loss = parts.results["loss"]
-        trained = self._trained(region.ops, loss.value)
-        rates = {n: v for n, v in parts.optimizer.arguments.items() if isinstance(v, Tensor)}
-        clip = [parts.clip_norm] if isinstance(parts.clip_norm, Tensor) else []
-        results = [*parts.results.values(), *rates.values(), *clip]
+        trained = self._trained(region.ops, parts.results["loss"].value)
+        rates = [*parts.optimizer.arguments.values(), parts.clip_norm]
+        leaving = [*parts.results.values(), *(r for r in rates if isinstance(r, Tensor))]
+        by = [parameter.value for parameter in trained]
         outside = region.emit(
-            "gradient",
-            results,
-            self.function.head,
-            by=[p.value for p in trained],
-            names=list(parts.results),
+            "gradient", leaving, self.function.head, by=by, names=list(parts.results)
         )
-        named, gradients = outside[: len(parts.results)], outside[len(results) :]
-        after = iter(outside[len(parts.results) :])
-        arguments = {**parts.optimizer.arguments, **dict(zip(rates, after, strict=False))}
-        limit = next(after) if clip else parts.clip_norm
-        if limit is not None:
-            gradients = self._clipped(gradients, limit)
-        self._update(Optimizer(parts.optimizer.callee, arguments, parts.optimizer.span),
-                     trained, gradients)  # fmt: skip
-        return dict(zip(parts.results, named, strict=True))
+        outer = dict(zip((tensor.value for tensor in leaving), outside, strict=False))
+        optimizer = replace(
+            parts.optimizer,
+            arguments={n: _outer(v, outer) for n, v in parts.optimizer.arguments.items()},
+        )
+        gradients = outside[len(leaving) :]
+        if parts.clip_norm is not None:
+            gradients = self._clipped(gradients, _outer(parts.clip_norm, outer))
+        self._update(optimizer, trained, gradients)
+        return {name: outer[tensor.value] for name, tensor in parts.results.items()}
 
     def _update(
         self, optimizer: Optimizer, trained: Sequence[Parameter], gradients: Sequence[Tensor]
@@ -154,15 +151,18 @@ class TrainEntry(Entry):
                 paths = ", ".join(p.path for p in held[:5])
                 e.fail("SW0702", f"no parameter is named by `{name}`", span,
                        help=f"parameters: {paths}" if paths else None)  # fmt: skip
-        reached = reached_by_gradient(ops, [loss])
-        trained = [p for p in held if p.value in reached]
-        for parameter in held:
-            refuse_stopped(e, ops, loss, parameter.value, parts.places["loss"])
-        if not trained:
-            e.fail("SW0705", "the loss depends on no parameter", parts.places["loss"],
-                   help="there is nothing to train")  # fmt: skip
         frozen = [name for name, _ in parts.frozen]
-        return [p for p in trained if not any(names_path(n, p.path) for n in frozen)]
+        meant = [p for p in held if not any(names_path(name, p.path) for name in frozen)]
+        reached = reached_by_gradient(ops, [loss])
+        for parameter in meant:
+            if parameter.value not in reached:
+                refuse_stopped(e, ops, loss, parameter.value, parts.places["loss"])
+        trained = [p for p in meant if p.value in reached]
+        if not trained:
+            which = "that is not frozen" if frozen else ""
+            message = f"the loss depends on no parameter {which}".rstrip()
+            e.fail("SW0705", message, parts.places["loss"], help="there is nothing to train")
+        return trained
 
     def _clipped(self, gradients: Sequence[Tensor], limit: Tensor | float) -> list[Tensor]:
         """Every gradient times one factor, so that their norm together is within the limit."""
@@ -205,3 +205,8 @@ class TrainEntry(Entry):
         used |= {tensor.value for tensor in self.parts.results.values()}
         if self.steps.value not in used:
             builder.parameters[:] = [p for p in builder.parameters if p.path != STEP]
+
+
+def _outer(value: Any, outer: Mapping[Value, Tensor]) -> Any:
+    """What a tensor of the region is outside of it; numbers are themselves."""
+    return outer[value.value] if isinstance(value, Tensor) else value

@@ -39,6 +39,28 @@ def test_a_cache_of_keys_and_values() -> None:
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
+def test_a_state_whose_new_value_is_named_by_the_caller() -> None:
+    source = """layer kept(x: f32[4]) -> f32[4] {
+        state last: f32[4] = zeros
+        let doubled = 2 * x
+        last = doubled
+        doubled
+    }
+    model m(x: f32[4]) -> (f32[4], f32[4]) {
+        state before: f32[4] = zeros
+        let now = before
+        let y = kept(x)
+        before = y
+        (y, now)
+    }"""
+    model = sw.compile(source)
+    x = np.arange(4, dtype=np.float32)
+    for start, expected in [(1, 0 * x), (2, 2 * x), (3, 4 * x)]:
+        y, before = model(start * x)
+        np.testing.assert_array_equal(y, 2 * start * x)
+        np.testing.assert_array_equal(before, expected)
+
+
 def test_a_state_that_starts_elsewhere_and_is_read_before_and_after() -> None:
     source = """layer smooth(x: f32[N], decay: float) -> (f32[N], f32) {
         state level: f32 = 2.0

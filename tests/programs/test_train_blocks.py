@@ -155,6 +155,7 @@ optimizer = sgd(lr: 0.1)
         ("metric loss = sum(x)", "SW0303", None),
         ("metric high = x", "SW0705", None),
         ('frozen = ["head"]', "SW0702", "parameters: w"),
+        ('frozen = "w"', "SW0705", "there is nothing to train"),
         ("frozen = 3", "SW0705", 'write `frozen = ["encoder"]`'),
         ("clip_norm = x", "SW0705", None),
         ("sum(x)", "SW0705", "write `loss = …`"),
@@ -165,7 +166,7 @@ def test_mistake_in_a_train_block(line: str, code: str, hint: str | None) -> Non
     with pytest.raises(UserError) as caught:
         check(f"{BLOCK}{line}\n}}", "m.well")
     (fault,) = caught.value.diagnostics
-    assert (fault.code, fault.span.line) == (code, 6)
+    assert (fault.code, fault.span.line) == (code, 4 if "w" in line else 6)
     assert hint is None or hint in (fault.help or "")
 
 
