@@ -289,7 +289,10 @@ class _Partition:
                 inlined += sum(counts) * (arithmetic + loaded)
             inlined += min(most, elements) * (_MEMORY * reading - loaded)
             stored += min(most, elements) * _MEMORY * writing
-        if inlined <= stored or op.result.type.rank == 0:
+        if op.result.type.rank == 0:  # what it is made of would come with it
+            work = self.kinds.scalar_work(op.result)
+            inlined, stored = work * len(readers), work + _CALL
+        if inlined <= stored:
             return None
         return "computing it anew costs more than a round trip through memory"
 

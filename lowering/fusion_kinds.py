@@ -45,6 +45,7 @@ class Kinds:
     """Kinds of a graph's ops; an op without one (array data, no formula) is not in here."""
 
     def __init__(self, graph: Graph) -> None:
+        self._producers = graph.producers()
         self._formulas: dict[Op, Formula] = {}
         self._kinds: dict[Op, str] = {}
         self._anchors: dict[Value, Value] = {}
@@ -99,6 +100,19 @@ class Kinds:
     def words(self, op: Op) -> float:
         """What is read per element, in words of 32 bits: less for bytes and 16-bit floats."""
         return sum(_words(load.dtype) for load in set(loads(self._formulas[op].value)))
+
+    def scalar_work(self, value: Value) -> int:
+        """Simple operations that a scalar takes, with those for the scalars that it is made of."""
+        seen: set[Op] = set()
+        waiting, work = [value], 0
+        while waiting:
+            op = self._producers.get(waiting.pop())
+            if op is None or op in seen or self._kinds.get(op) not in ("view", "pointwise"):
+                continue
+            seen.add(op)
+            work += self.cost(op) + self.loads(op)
+            waiting += [operand for operand in op.operands if operand.type.rank == 0]
+        return work
 
     def anchor(self, value: Value) -> Value | None:
         """The contraction or window reduction that the value is an epilogue of: from it to the

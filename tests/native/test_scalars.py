@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 import stepwell as sw
-from stepwell.ir.graph import interpret_graph, parse_graph
+from stepwell.compilation import Compilation, Options
+from stepwell.ir.dtypes import F32
+from stepwell.ir.graph import GraphBuilder, interpret_graph, parse_graph, print_graph
+from stepwell.ir.types import TensorType
+from stepwell.source import as_source
 
 CONV = "stride = [1, 1], padding_low = [1, 1], padding_high = [1, 1], dilation = [1, 1], groups = "
 IMAGE, TAPS = "f32[2, 16, 14, 14]", "f32[16, 16, 3, 3]"
@@ -43,3 +47,18 @@ def test_a_scalar_first(name, winograd):
     expected = interpret_graph(graph, arrays)["z"]
     found = sw.compile(text, winograd=winograd, check_each_pass=True)(**arrays)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("readers", "kernels"), [(2, 2), (40, 1)])
+def test_many_kernels_share_one_scalar(readers, kernels):
+    b = GraphBuilder("f")
+    t = b.input("t", TensorType(F32))
+    base = b.op("constant", value=0.9, dtype=F32, shape=())
+    scalar = b.op("sqrt", [b.op("pow", [base, t])])
+    results = []
+    for i in range(readers):  # of different sizes: none is a result of another's kernel
+        x = b.input(f"x{i}", TensorType(F32, (i + 2,)))
+        scale = b.op("broadcast", [scalar], shape=(i + 2,), axes=())
+        results.append((f"y{i}", b.op("mul", [x, scale])))
+    program = Compilation(as_source(print_graph(b.finish(results))), Options()).naive_program
+    assert sum("pow" in kernel.ops for kernel in program.kernels) == kernels
