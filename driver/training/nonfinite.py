@@ -50,6 +50,8 @@ def blame(trainer: Trainer, again: Again) -> Exception:
     for _ in range(count):
         trainer.step(*next(batches))
     step = trainer.position.step + 1
+    if trainer.source.kind == "loops":
+        return InputError(f"the loss, or a parameter, is not finite after step {step}")
     graph = trainer.graph()
     facts = _Facts.of(graph, next(batches), trainer.state)
     what, value = _what_is_wrong(graph, facts)
