@@ -40,6 +40,7 @@ def graph_passes(fast_math: bool = False) -> tuple[Step, ...]:
     real = "{real=true}" if fast_math else ""
     return (
         Step("differentiate", "before all else: gradients are made of the operators as written"),
+        Step("split_groups", "of convolutions and of their gradients, which are some, too"),
         Step("decompose", "formulas become operators first: rules and fusion know those"),
         Step(f"canonicalize{real}", "one spelling for each thing: what is equal looks equal"),
         Step("fold", "what is known now is computed now"),

@@ -45,6 +45,7 @@ from stepwell.ir.graph.rules import (
     same_dtype,
     takes,
 )
+from stepwell.ir.graph.selection import part
 from stepwell.ir.scalar import Axis, Binary, Expr, Formula, Reduce
 from stepwell.ir.size import Dim, floordiv, mod, provably_le, symbol
 from stepwell.ir.text import format_dim
@@ -53,6 +54,7 @@ from stepwell.ir.types import TensorType
 Types = Sequence[TensorType]
 Shape = tuple[Dim, ...]
 N = symbol("N")
+MOST_GROUPS = 16  # for each of which the gradient has a formula of its own
 
 
 def _infer_conv(types: Types, attributes: Attributes) -> tuple[TensorType, ...]:
@@ -138,6 +140,9 @@ def _conv_gradient(b: GraphBuilder, op: Op, cotangents: Sequence[Value]) -> list
     (dy,) = cotangents
     padding = _turned_padding(op)
     dx = _conv_dx(b, op, dy) if padding is None else _turned_conv(b, op, dy, *padding)
+    groups, per_group = op.attributes["groups"], op.operands[1].type.shape[1]
+    if 1 < groups <= MOST_GROUPS and per_group != 1:
+        return [dx, _dw_by_groups(b, op, dy)]
     return [dx, _conv_dw(b, op, dy)]
 
 
@@ -201,6 +206,21 @@ def _conv_dx(b: GraphBuilder, op: Op, dy: Value) -> Value:
     )
     value = narrow(Reduce("sum", inner, term, exact), x.dtype)
     return index_op(b, Formula(outer, value), [dy, wv])
+
+
+def _dw_by_groups(b: GraphBuilder, op: Op, dy: Value) -> Value:
+    """The gradients of the groups' weights, one after the other."""
+    (x, w), groups = op.operands, op.attributes["groups"]
+    inputs, outputs = w.type.shape[1], floordiv(w.type.shape[0], groups)
+    pieces: list[Value] = []
+    for group in range(groups):
+        image = part(b, x, 1, group * inputs, inputs)
+        weights = part(b, w, 0, group * outputs, outputs)
+        cotangent = part(b, dy, 1, group * outputs, outputs)
+        attributes = {**op.attributes, "groups": 1}
+        alone = Op(op.definition, (image, weights), attributes, (cotangent,), (), op.span)
+        pieces.append(_conv_dw(b, alone, cotangent))
+    return b.op("concat", pieces, axis=0)
 
 
 def _conv_dw(b: GraphBuilder, op: Op, dy: Value) -> Value:

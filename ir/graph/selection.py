@@ -37,6 +37,7 @@ from stepwell.ir.graph.rules import (
     refuse,
     same_dtype,
 )
+from stepwell.ir.graph.splitting import Builder
 from stepwell.ir.scalar import (
     Binary,
     Cast,
@@ -126,6 +127,13 @@ def _slice_examples(dtype: DType) -> list[Example]:
     return [
         Example((TensorType(dtype, x),), {"start": a, "stop": z, "step": s}) for x, a, z, s in cases
     ]
+
+
+def part(b: Builder, x: Value, axis: int, start: Dim, count: Dim) -> Value:
+    """So many positions from `start` on along an axis; `b` is what appends ops."""
+    low = tuple(start if i == axis else 0 for i in range(x.type.rank))
+    stop = tuple(start + count if i == axis else dim for i, dim in enumerate(x.type.shape))
+    return b.op("slice", [x], start=low, stop=stop, step=(1,) * x.type.rank)
 
 
 register(
