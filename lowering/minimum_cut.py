@@ -5,14 +5,14 @@ nearest to the sink, of those whose capacities add up to least.
 
     s →∞ a →8 b →∞ t,  a →3 c →∞ t     →     {b, c, t}: cut a → b and a → c
 
-Flow is sent along shortest paths until none is left (Edmonds and Karp, "Theoretical improvements in
-algorithmic efficiency for network flow problems", J. ACM 19(2), 1972).
+Flow is sent along all shortest paths, then along longer ones (Dinic, "Algorithm for solution of a
+problem of maximum flow in a network with power estimation", 1970).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 
 Node = Hashable
 
@@ -32,25 +32,23 @@ class Network:
     def sink_side(self, source: Node, sink: Node) -> frozenset[Node]:
         """The nodes that reach the sink once the cheapest edges are cut. Uses the network up."""
         self.edge(source, sink, 0)
-        while path := self._shortest_path(source, sink):
-            self._send(path)
+        while sink in (levels := self._levels(source)):
+            search = _Search(self._residual, levels)
+            while path := search.path(source, sink):
+                self._send(path)
         return self._reaching(sink)
 
-    def _shortest_path(self, source: Node, sink: Node) -> list[tuple[Node, Node]]:
-        """The edges of a path with capacity left; none where there is no such path."""
-        came_from: dict[Node, Node] = {source: source}
+    def _levels(self, source: Node) -> dict[Node, int]:
+        """How many edges with capacity left lead from the source to each node that it reaches."""
+        levels: dict[Node, int] = {source: 0}
         queue = deque([source])
-        while queue and sink not in came_from:
+        while queue:
             node = queue.popleft()
             for end, capacity in self._residual[node].items():
-                if capacity and end not in came_from:
-                    came_from[end] = node
+                if capacity and end not in levels:
+                    levels[end] = levels[node] + 1
                     queue.append(end)
-        path: list[tuple[Node, Node]] = []
-        while sink in came_from and sink != source:
-            path.append((came_from[sink], sink))
-            sink = came_from[sink]
-        return path
+        return levels
 
     def _send(self, path: list[tuple[Node, Node]]) -> None:
         amount = min(self._residual[start][end] for start, end in path)
@@ -67,3 +65,35 @@ class Network:
                     found.add(start)
                     stack.append(start)
         return frozenset(found)
+
+
+class _Search:
+    """Shortest paths one after the other; an edge that led nowhere is not tried again."""
+
+    def __init__(
+        self, residual: Mapping[Node, Mapping[Node, int]], levels: Mapping[Node, int]
+    ) -> None:
+        self._residual, self._levels = residual, levels
+        self._ends = {node: list(residual[node]) for node in levels}
+
+    def path(self, source: Node, sink: Node) -> list[tuple[Node, Node]]:
+        """The edges of a path with capacity left; none where there is no such path."""
+        path: list[tuple[Node, Node]] = []
+        node = source
+        while node != sink:
+            ends = self._ends[node]
+            while ends and not self._leads_on(node, ends[-1]):
+                ends.pop()
+            if ends:
+                path.append((node, ends[-1]))
+                node = ends[-1]
+            elif not path:
+                return []
+            else:
+                node, _ = path.pop()
+                self._ends[node].pop()
+        return path
+
+    def _leads_on(self, node: Node, end: Node) -> bool:
+        further = self._levels.get(end) == self._levels[node] + 1
+        return further and self._residual[node][end] > 0
