@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from training_steps import gradients
 
+from stepwell.ir.dtypes import BY_NAME
+
 RNG = np.random.default_rng(0)
 LOGITS = 3 * RNG.standard_normal((4, 3, 5))
 LABEL = RNG.integers(0, 5, (4, 3))
@@ -53,8 +55,9 @@ TARGETS: dict[str, Callable[..., torch.Tensor]] = {
 @pytest.mark.parametrize("call", CLASSES)
 def test_loss_of_classes(call: str) -> None:
     reference, label = CLASSES[call]
-    for dtype in (np.int64, np.int32, np.int8):
-        source = f"fn f(x: f64[N, T, 5], y: i{np.dtype(dtype).itemsize * 8}[N, T]) {{ {call} }}"
+    for name in ("i64", "i32", "u8" if label.min() >= 0 else "i8"):
+        dtype = BY_NAME[name].numpy
+        source = f"fn f(x: f64[N, T, 5], y: {name}[N, T]) {{ {call} }}"
         loss, by_x = gradients(source, ["x"], LOGITS, label.astype(dtype))
         x = torch.tensor(LOGITS, requires_grad=True)
         expected = reference(x, torch.from_numpy(label))
