@@ -87,12 +87,13 @@ class Matcher:
     ) -> NoReturn:
         name = self.frame.function.name
         short = wanted.split(",", maxsplit=1)[0]
-        help = f"`cast(…, {short})` converts" if short in BY_NAME else "`cast(…, f32)` converts"
+        if short not in BY_NAME:  # the words of a class: a type of it
+            short = "i64" if wanted == _CLASS_WORDS["int"] else "f32"
         self.e.fail_labels(
             "SW0215",
             f"`{formal.name}` of `{name}` must be {wanted}, not {argument.dtype}",
             [Label(span, _describe(argument))],
-            help=help,
+            help=f"`cast(…, {short})` converts",
         )
 
     def _shape(

@@ -112,6 +112,10 @@ layer never_called(x: f32[N], units: int) -> f32[N] { unknown(x) }
         ("model m(x: f32[N]) { x ^ 2 }", "a power is written `**`"),
         ("model m(x: f32[H]) { [i: H] -> x[i + 1] }", "declare the index shorter: `i: H - 1`"),
         ("model m(x: f32[H]) { [i: H] -> x[i - 1] }", "leave terms out"),
+        (
+            "model f(x: f32[N, 3], y: f32[N]) -> f32 { cross_entropy(x, y) }",
+            "`cast(…, i64)` converts",
+        ),
     ],
 )
 def test_hint(source: str, hint: str | None) -> None:
