@@ -10,19 +10,18 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from reference_networks import Weights, resnet18
+from torch import Tensor
 
 import stepwell as sw
 from stepwell.bench.twins import load_twins
 
 ROOT = Path(__file__).parents[2]
-Array = np.ndarray[Any, np.dtype[np.float64]]
+Arrays = dict[str, np.ndarray]
 SOURCES = ROOT / "benchmarks" / "peers"
 PEERS = load_twins(SOURCES)
 TRAIN = """
@@ -39,121 +38,71 @@ train gradients(x: f64{x}, {inputs}) {{
 """
 
 
-class Block(nn.Module):
-    """A basic block of `examples/resnet18.well`."""
-
-    def __init__(self, inputs: int, channels: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, channels, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.shortcut = nn.Sequential()
-        if stride != 1:
-            self.shortcut.add_module("conv", nn.Conv2d(inputs, channels, 1, stride, bias=False))
-            self.shortcut.add_module("bn", nn.BatchNorm2d(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
-        return (y + self.shortcut(x)).relu()
-
-
-class Stage(nn.Module):
-    def __init__(self, inputs: int, channels: int) -> None:
-        super().__init__()
-        self.block1 = Block(inputs, channels, 1 if inputs == channels else 2)
-        self.block2 = Block(channels, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.block2(self.block1(x))
-
-
-class ResNet18(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.layer1, self.layer2 = Stage(64, 64), Stage(64, 128)
-        self.layer3, self.layer4 = Stage(128, 256), Stage(256, 512)
-        self.fc = nn.Linear(512, 1000)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.max_pool2d(self.bn1(self.conv1(x)).relu(), 3, 2, 1)
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(x.mean((2, 3)))
+Leaves = dict[str, Tensor]  # parameters that have gradients after a backward pass, and statistics
+Reference = Callable[[Tensor], tuple[tuple[Tensor, ...], Leaves, Arrays]]
 
 
 @dataclass(frozen=True)
 class Network:
-    """A model, the folder of its source, its twin in PyTorch, the shape of its input."""
+    """A model, the folder of its source, what gives PyTorch's results, parameters, and these as
+    they were before; the shape of its input."""
 
     folder: Path
-    twin: Callable[[], nn.Module]
+    reference: Reference
     shape: tuple[int, ...]
     smaller: tuple[str, str] = ("", "")  # a size, as it is and as it is quick
 
 
+def _resnet18(x: Tensor) -> tuple[tuple[Tensor, ...], Leaves, Arrays]:
+    p = Weights(training=True)
+    return (resnet18(p, x),), p.tensors, p.drawn
+
+
+def _peer(name: str) -> Reference:
+    def reference(x: Tensor) -> tuple[tuple[Tensor, ...], Leaves, Arrays]:
+        module = PEERS[name].module().double().train()
+        outputs = module(x)
+        leaves = dict(module.named_parameters())
+        held = {path: leaf.detach().numpy() for path, leaf in leaves.items()}
+        return outputs if isinstance(outputs, tuple) else (outputs,), leaves, held
+
+    return reference
+
+
 NETWORKS = {
-    "resnet18": Network(ROOT / "examples", ResNet18, (4, 3, 64, 64), ("224, 224", "64, 64")),
+    "resnet18": Network(ROOT / "examples", _resnet18, (4, 3, 64, 64), ("224, 224", "64, 64")),
     "bert_layer_s128": Network(
-        SOURCES, PEERS["bert_layer_s128"].make, (1, 32, 768), ("1, 128, 768", "1, 32, 768")
+        SOURCES, _peer("bert_layer_s128"), (1, 32, 768), ("1, 128, 768", "1, 32, 768")
     ),
     "transformer_block_train_s64": Network(
-        SOURCES, PEERS["transformer_block_train_s64"].make, (8, 64, 256)
+        SOURCES, _peer("transformer_block_train_s64"), (8, 64, 256)
     ),
     "lstm_s64_h256": Network(
-        SOURCES, PEERS["lstm_s64_h256"].make, (10, 1, 256), ("64, 1, 256", "10, 1, 256")
+        SOURCES, _peer("lstm_s64_h256"), (10, 1, 256), ("64, 1, 256", "10, 1, 256")
     ),
 }
-BATCH_NORM = {
-    "weight": "scale", "bias": "shift", "running_mean": "running_mean",
-    "running_var": "running_variance",
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gradients(name: str, tmp_path: Path) -> None:
+    """And the loss, and what batch normalisation keeps."""
     network = NETWORKS[name]
     torch.manual_seed(0)
-    twin = network.twin().double().train()
-    x = torch.randn(network.shape).double()
-    outputs = twin(x)
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    weights = [torch.randn(y.shape).double() for y in outputs]
+    x = torch.randn(network.shape, dtype=torch.float64)
+    outputs, leaves, held = network.reference(x)
+    weights = [torch.randn(y.shape, dtype=torch.float64) for y in outputs]
     loss = torch.stack([(y * w).sum() for y, w in zip(outputs, weights, strict=True)]).sum()
     loss.backward()
 
     source = _source(name, network, [tuple(y.shape) for y in outputs], tmp_path)
-    trainer = sw.trainer(source, "gradients", weights=_arrays(dict(twin.named_parameters())))
+    given = {path: array.astype(np.float64) for path, array in held.items()}
+    trainer = sw.trainer(source, "gradients", weights=given)
     found = trainer.step(x.numpy(), *[w.numpy() for w in weights])["loss"]
     assert found == pytest.approx(loss.item(), rel=1e-10)
-    gradients = {path: _of(p.grad) for path, p in twin.named_parameters()}
-    for path, expected in _arrays(gradients).items():
-        _near(trainer.state[f"optimizer.{path}.kept"], expected, path)
-    statistics = {path: p for path, p in twin.named_buffers() if p.dim()}
-    for path, expected in _arrays(statistics).items():
-        _near(trainer.state[path], expected, path)
-
-
-def _of(gradient: Tensor | None) -> Tensor:
-    assert gradient is not None
-    return gradient
-
-
-def _near(actual: Array, expected: Array, path: str) -> None:
-    assert np.abs(actual - expected).max() <= 1e-9 * np.abs(expected).max(), path
-
-
-def _arrays(tensors: dict[str, Tensor]) -> dict[str, Array]:
-    """Parameters and statistics of a twin as Stepwell calls them, and lays them out."""
-    found = {}
-    for path, tensor in tensors.items():
-        folder, _, last = path.rpartition(".")
-        if folder.endswith(("bn", "bn1", "bn2")):
-            path = f"{folder}.{BATCH_NORM[last]}"
-        array = tensor.detach().numpy()
-        found[path] = array.T if path == "fc.weight" else array
-    return found
+    for path, leaf in leaves.items():
+        kept = path if leaf.grad is None else f"optimizer.{path}.kept"
+        expected = (leaf if leaf.grad is None else leaf.grad).numpy()
+        assert np.abs(trainer.state[kept] - expected).max() <= 1e-9 * np.abs(expected).max(), path
 
 
 def _source(name: str, network: Network, outputs: list[tuple[int, ...]], folder: Path) -> Path:
