@@ -221,7 +221,12 @@ class _Partition:
         if len(reads) > _READS:
             return f"it is read at {len(reads)} different places"
         anchor = self.kinds.anchor(value)
-        if anchor is not None and self.kinds[op] != "view" and group.family != "pointwise":
+        if (
+            anchor is not None
+            and self.kinds[op] != "view"
+            and group.family != "pointwise"
+            and not any(self._is_stored(operand, anchor, group) for operand in op.operands)
+        ):
             return f"it ends what follows %{anchor.name}"
         turned = anchor in self.images and anchor.type.shape != value.type.shape
         if turned and any(_is_turned(read, group) for read in reads):
@@ -235,6 +240,11 @@ class _Partition:
                 if why is not None:
                     return why
         return None
+
+    def _is_stored(self, value: Value, anchor: Value, group: Group) -> bool:
+        """Whether a value of what follows a contraction is stored for the group in any case."""
+        outside = value in group.reads and value not in group.members
+        return outside and self.kinds.anchor(value) == anchor
 
     def _prologue_refusal(self, op: Op, contraction: Op, reads: int) -> str | None:
         """Why the op may not be computed where a contraction packs its operands."""
