@@ -187,6 +187,8 @@ class _Partition:
         rows store it, too."""
         if group.family not in ("pointwise", "reduction") or not self.kinds.computed(op.result):
             return False
+        if self.kinds.anchor(group.results[0]) is not None:
+            return False  # a product may join, and has one nest for its results
         rows = group.rows_of(op.result)
         axes = {name for name, extent in group.root.axes if extent != 1}
         return rows is not None and 0 < len(rows) < len(axes) and group.rows in (None, rows)

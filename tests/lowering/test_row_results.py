@@ -44,3 +44,24 @@ def test_rows_are_results_too(
         np.testing.assert_array_equal(m, x.max(axis))
         np.testing.assert_allclose(t, root.squeeze(axis), rtol=1e-5)
         np.testing.assert_allclose(p, e / root, rtol=1e-5)
+
+
+def test_a_convolution_has_one_nest(tmp_path: Path) -> None:
+    """What of its channels alone others need, too, is no result of its kernel."""
+    text = """
+graph @scaled[N](%x: f32[N, 14, 14, 16], %w: f32[32, 16, 3, 3], %v: f32[N, 32]) {
+  %i = transpose(%x) {permutation = [0, 3, 1, 2]} : f32[N, 16, 14, 14]
+  %y = conv(%i, %w) {stride = [1, 1], padding_low = [1, 1], padding_high = [1, 1], \
+dilation = [1, 1], groups = 1} : f32[N, 32, 14, 14]
+  %s = reduce_sum(%v) {axes = [0]} : f32[32]
+  %r = rsqrt(%s) : f32[32]
+  %b = broadcast(%r) {shape = [N, 32, 14, 14], axes = [1]} : f32[N, 32, 14, 14]
+  %z = mul(%y, %b) : f32[N, 32, 14, 14]
+  return z = %z, r = %r
+}
+"""
+    source = tmp_path / "scaled.sw"
+    source.write_text(text)
+    model = sw.compile(source, winograd=False)
+    (product,) = [kernel for kernel in model.kernels if kernel.family == "contraction"]
+    assert "alloc padded" in str(model.stage("loops-opt", product.name))
