@@ -34,7 +34,7 @@ from stepwell.lowering.fusion_group import root_reduction
 VIEWS = frozenset(
     {
         *("constant", "iota", "dim", "broadcast", "reshape"),
-        *("transpose", "slice", "reverse", "pad", "cast"),
+        *("transpose", "slice", "reverse", "pad", "cast", "barrier"),
     }
 )
 ANCHORS = ("contraction", "window")  # what an epilogue follows

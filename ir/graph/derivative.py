@@ -158,7 +158,8 @@ class _Reverse:
     def _recompute(self, op: Op) -> None:
         """The region once more, and back through that."""
         start = len(self.b.ops)
-        results = self.b.inline(_without_gradients(op.regions[0]), op.operands)
+        operands = [self.b.op("barrier", [value], number=start) for value in op.operands]
+        results = self.b.inline(_without_gradients(op.regions[0]), operands)
         again = self.b.ops[start:]
         self._activate(again)
         given = [self.cotangents.get(value) for value in op.results]
