@@ -46,22 +46,31 @@ def test_rows_are_results_too(
         np.testing.assert_allclose(p, e / root, rtol=1e-5)
 
 
-def test_a_convolution_has_one_nest(tmp_path: Path) -> None:
-    """What of its channels alone others need, too, is no result of its kernel."""
+def test_a_convolution_is_joined_by_what_follows(tmp_path: Path) -> None:
+    """It has one nest: what of its channels alone others need, too, is no result of its kernel."""
     text = """
-graph @scaled[N](%x: f32[N, 14, 14, 16], %w: f32[32, 16, 3, 3], %v: f32[N, 32]) {
+graph @scaled[N](%x: f32[N, 14, 14, 16], %w: f32[32, 16, 3, 3], %v: f32[N, 14, 14, 32]) {
   %i = transpose(%x) {permutation = [0, 3, 1, 2]} : f32[N, 16, 14, 14]
   %y = conv(%i, %w) {stride = [1, 1], padding_low = [1, 1], padding_high = [1, 1], \
 dilation = [1, 1], groups = 1} : f32[N, 32, 14, 14]
-  %s = reduce_sum(%v) {axes = [0]} : f32[32]
+  %o = transpose(%y) {permutation = [0, 2, 3, 1]} : f32[N, 14, 14, 32]
+  %s = reduce_sum(%v) {axes = [0, 1, 2]} : f32[32]
   %r = rsqrt(%s) : f32[32]
-  %b = broadcast(%r) {shape = [N, 32, 14, 14], axes = [1]} : f32[N, 32, 14, 14]
-  %z = mul(%y, %b) : f32[N, 32, 14, 14]
-  return z = %z, r = %r
+  %b = broadcast(%r) {shape = [N, 14, 14, 32], axes = [3]} : f32[N, 14, 14, 32]
+  %a = mul(%v, %b) : f32[N, 14, 14, 32]
+  %z = constant {value = 0.0, dtype = f32, shape = [N, 14, 14, 32]} \
+: f32[N, 14, 14, 32]
+  %t = gt(%a, %z) : bool[N, 14, 14, 32]
+  %g = select(%t, %o, %z) : f32[N, 14, 14, 32]
+  %h = mul(%g, %v) : f32[N, 14, 14, 32]
+  %hs = reduce_sum(%h) {axes = [0, 1, 2]} : f32[32]
+  %q = mul(%hs, %r) : f32[32]
+  return g = %g, q = %q
 }
 """
     source = tmp_path / "scaled.sw"
     source.write_text(text)
     model = sw.compile(source, winograd=False)
     (product,) = [kernel for kernel in model.kernels if kernel.family == "contraction"]
+    assert "select" in product.ops
     assert "alloc padded" in str(model.stage("loops-opt", product.name))
