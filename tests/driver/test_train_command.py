@@ -96,17 +96,10 @@ def test_what_resumes_must_be_the_same_run(run: Run, files: Path) -> None:
     assert "step.graph has changed since the checkpoint" in done.err
 
 
-def _heeding() -> None:
-    """A suite that runs in a shell's background is started with SIGINT ignored."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def _long(files: Path, **more: object) -> subprocess.Popen[str]:
     """A run of some minutes, once it has begun to train."""
     command = [sys.executable, "-m", "stepwell", *DATA, "--epochs", "100000", "--batch", "8"]
-    process = subprocess.Popen(  # type: ignore[call-overload]
-        [*command, "--out", "w.safetensors"], cwd=files, text=True, preexec_fn=_heeding, **more
-    )  # fmt: skip
+    process = subprocess.Popen([*command, "--out", "w.safetensors"], cwd=files, text=True, **more)  # type: ignore[call-overload]
     while not (files / "w.log.jsonl").exists() or not (files / "w.log.jsonl").stat().st_size:
         assert process.poll() is None
         time.sleep(0.02)
