@@ -10,6 +10,7 @@ A name of an axis never is the name of a size in sight.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from stepwell.ir.dtypes import DType
 from stepwell.ir.scalar import (
@@ -19,9 +20,11 @@ from stepwell.ir.scalar import (
     Expr,
     Formula,
     Load,
+    Reduce,
     Var,
     from_dim,
     index,
+    map_children,
     simplify_index,
 )
 from stepwell.ir.size import Dim, Size, product, symbols
@@ -106,6 +109,25 @@ def both(*conditions: Expr | None) -> Expr | None:
         if condition is not None:
             total = condition if total is None else Binary("and", total, condition)
     return total
+
+
+def nested(*conditions: Expr | None) -> Expr | None:
+    """All of the conditions, each asked for only where those before it hold."""
+    total: Expr | None = None
+    for condition in conditions:
+        if condition is not None:
+            total = both(total, guarded(condition, total))
+    return total
+
+
+def guarded(expr: Expr, guard: Expr | None) -> Expr:
+    """The expression, which reads nothing where the guard does not hold."""
+    if guard is None:
+        return expr
+    if isinstance(expr, Reduce):
+        return replace(expr, guard=nested(guard, expr.guard))
+    inner = map_children(expr, lambda child: guarded(child, guard))
+    return replace(inner, guard=both(guard, inner.guard)) if isinstance(inner, Load) else inner
 
 
 def inside(position: Expr, extent: Dim) -> Expr:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 from stepwell.ir.adjoint import cotangents
 from stepwell.ir.dtypes import I64, DType
-from stepwell.ir.graph.body import Names, both, flat, variables
+from stepwell.ir.graph.body import Names, both, flat, guarded, nested, variables
 from stepwell.ir.graph.builder import GraphBuilder
 from stepwell.ir.graph.core import Op, Value
 from stepwell.ir.graph.derivative import pull_back
@@ -110,7 +110,7 @@ class _Pulling:
             before = found.get(load)
             found[load] = cotangent if before is None else Binary("add", before, cotangent)
         return [
-            _Term(load, cotangent, axes, both(guard, _within(load.guard, guard)))
+            _Term(load, cotangent, axes, nested(guard, load.guard))
             for load, cotangent in found.items()
         ]
 
@@ -173,7 +173,7 @@ class _Pulling:
         bounds, given = solution.guard, both(term.guard, *hits)
         if given is not None:
             ranges = {axis.name: axis.extent for axis in outer} | solution.free
-            given = needed(_guarded(_simplified(substitute(given, put)), bounds), ranges)
+            given = needed(guarded(_simplified(substitute(given, put)), bounds), ranges)
         free = tuple(Axis(name, extent) for name, extent in solution.free.items())
         cotangent = _simplified(substitute(term.cotangent, put))
         return self._emit(outer, _summed(cotangent, free, both(bounds, given)))
@@ -210,7 +210,7 @@ class _Pulling:
     def _places(self, subscript: Expr, rows: Sequence[str], term: _Term) -> Value:
         """Where each row goes: nowhere, where the guard says that nothing is read."""
         if term.guard is not None:
-            subscript = Select(term.guard, _guarded(subscript, term.guard), index(-1))
+            subscript = Select(term.guard, guarded(subscript, term.guard), index(-1))
         return self._emit([axis for axis in term.axes if axis.name in rows], subscript)
 
     def _scatter(self, type: TensorType, places: Value, updates: Value, axis: int) -> Value:
@@ -252,23 +252,8 @@ def _summed(cotangent: Expr, free: tuple[Axis, ...], guard: Expr | None) -> Expr
         return Reduce("sum", free, cotangent, guard)
     if guard is None:
         return cotangent
-    inside = _guarded(cotangent, guard)
+    inside = guarded(cotangent, guard)
     return inside if _vanishes(inside) else Select(guard, inside, Const(0, inside.dtype))
-
-
-def _guarded(expr: Expr, guard: Expr | None) -> Expr:
-    """The expression, which reads nothing where the guard does not hold."""
-    if guard is None:
-        return expr
-    if isinstance(expr, Reduce):
-        return replace(expr, guard=both(guard, expr.guard))
-    inner = map_children(expr, lambda child: _guarded(child, guard))
-    return replace(inner, guard=both(guard, inner.guard)) if isinstance(inner, Load) else inner
-
-
-def _within(guard: Expr | None, around: Expr | None) -> Expr | None:
-    """A guard that is asked for only where one around it holds."""
-    return None if guard is None else _guarded(guard, around)
 
 
 def _vanishes(expr: Expr) -> bool:

@@ -11,16 +11,15 @@ guarded as its surroundings are where its reads would leave their axes otherwise
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from stepwell.ir.graph.body import nested
 from stepwell.ir.graph.core import Attribute, Op, Value
 from stepwell.ir.ranges import within
 from stepwell.ir.scalar import (
     Axis,
-    Binary,
     Cast,
     Expr,
     Formula,
@@ -142,8 +141,7 @@ class _Splitting:
         ranges = {axis.name: axis.extent for axis in (*scope.axes, *reduce.axes)}
         if not scope.guards or all(self._in_range(load, ranges) for load in loads(reduce)):
             return reduce
-        guards = scope.guards if reduce.guard is None else (*scope.guards, reduce.guard)
-        return replace(reduce, guard=functools.reduce(lambda x, y: Binary("and", x, y), guards))
+        return replace(reduce, guard=nested(*scope.guards, reduce.guard))
 
     def _in_range(self, load: Load, ranges: Mapping[str, Dim]) -> bool:
         shape = self.operands[load.buffer].type.shape

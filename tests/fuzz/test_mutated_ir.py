@@ -145,4 +145,4 @@ def test_mutated_ir(share: int) -> None:
     finally:
         worker.stop()
     assert seen["compiled"] > CASES // SHARES // 20
-    assert seen["VerifyError"] > CASES // SHARES // 200
+    assert seen["VerifyError"] > CASES // SHARES // 400
