@@ -26,7 +26,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from stepwell.ir.graph.core import Array, Graph, Op, Parameter, Value
+from stepwell.ir.graph.core import Array, Graph, Op, Parameter, Value, free_name
 from stepwell.ir.loop.core import (
     KNOWN,
     Buffer,
@@ -86,7 +86,7 @@ class _ProgramLowering:
         )
 
     def _add(self, value: Value, hint: str, role: ProgramRole, data: Array | None = None) -> str:
-        name = unique(hint, self.taken)
+        name = free_name(hint, self.taken)
         self.taken.add(name)
         self.names.setdefault(value, name)
         buffer = Buffer(name, value.type.dtype, value.type.shape)
@@ -96,7 +96,7 @@ class _ProgramLowering:
         return name
 
     def _hold(self, parameter: Parameter) -> None:
-        name = unique(parameter.path, self.taken)
+        name = free_name(parameter.path, self.taken)
         updates = dict(self.graph.updates)
         mutable = parameter.value in updates or (updates and parameter.kind == "state")
         role: ProgramRole = "state" if mutable else "parameter"
@@ -144,7 +144,7 @@ class _ProgramLowering:
         taken = {kernel.name for kernel in self.kernels}
         inputs = zip(region.inputs, operands, strict=True)
         known = {value for value, operand in inputs if operand in self.known}
-        name = unique(name, taken)
+        name = free_name(name, taken)
         kernel = lower_kernel(region, name, family, self.graph.sizes, span, known)
         self.kernels.append(kernel)
         return kernel
@@ -178,14 +178,6 @@ def _call(kernel: Kernel, arguments: Sequence[str]) -> Call:
 def _can_run_before(kernel: Kernel) -> bool:
     """Whether no size and no failing check keeps the kernel from running before any input is."""
     return not kernel.sizes and not any(isinstance(s, Check) for s in statements(kernel.body))
-
-
-def unique(name: str, taken: set[str]) -> str:
-    """`name`, or `name_2`, `name_3`, … where it is taken."""
-    candidate, count = name, 2
-    while candidate in taken:
-        candidate, count = f"{name}_{count}", count + 1
-    return candidate
 
 
 def _hoist_constants(region: Graph) -> tuple[Graph, list[tuple[Value, Array]]]:

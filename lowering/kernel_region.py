@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from stepwell.ir.graph.core import Graph, Op, Value
+from stepwell.ir.graph.core import Graph, Op, Value, free_name
 from stepwell.ir.graph.registry import lookup
 from stepwell.ir.scalar import Axis, Binary, Cast, Formula, Reduce, Select, Unary, variables
 from stepwell.ir.size import Size, symbols
@@ -100,10 +100,7 @@ class _Names:
         if name != "x":
             plain = re.sub(r"_?\d+$", "", value.name.rsplit(".", 1)[-1])
             name = plain if plain.isidentifier() else name or "weight"
-        candidate, count = name, 1
-        while candidate in self.taken:
-            count += 1
-            candidate = f"{name}_{count}"
+        candidate = free_name(name, self.taken)
         self.taken.add(candidate)
         return Value(candidate, value.type)
 

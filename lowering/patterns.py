@@ -14,12 +14,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from stepwell.ir.dtypes import BOOL
-from stepwell.ir.graph.core import Attribute, Op, Value, attribute_key
+from stepwell.ir.graph.builder import Builder
+from stepwell.ir.graph.core import Op, Value, attribute_key
 from stepwell.ir.span import Span
 from stepwell.ir.types import TensorType
 
@@ -70,20 +71,6 @@ class Call:
 
 
 Term = Capture | Number | Call
-
-
-class Builder(Protocol):
-    """What terms are built with: a graph builder or an editor."""
-
-    def op(
-        self,
-        name: str,
-        operands: Sequence[Value] = (),
-        *,
-        hint: str | None = None,
-        span: Span | None = None,
-        **attributes: Attribute,
-    ) -> Value: ...
 
 
 # ------------------------------------------------------------------------------------ text

@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from stepwell.ir.graph.core import Graph, Op, Value
+from stepwell.ir.graph.core import Graph, Op, Value, free_name
 from stepwell.ir.scalar import Load, loads, walk
 from stepwell.lowering.backward import backward_ops
 from stepwell.lowering.fusion_group import nominal
@@ -76,18 +76,11 @@ class _Recomputing:
             return value
         if value not in self.copies:
             operands = tuple(self._again(operand) for operand in op.operands)
-            copy = Value(self._unique(f"{value.name}_again"), value.type)
+            copy = Value(free_name(f"{value.name}_again", self.names), value.type)
+            self.names.add(copy.name)
             self.ops.append(replace(op, operands=operands, results=(copy,)))
             self.copies[value] = copy
         return self.copies[value]
-
-    def _unique(self, name: str) -> str:
-        candidate, count = name, 1
-        while candidate in self.names:
-            count += 1
-            candidate = f"{name}_{count}"
-        self.names.add(candidate)
-        return candidate
 
     # ------------------------------------------------------------------ what is cheap, what is held
 

@@ -40,12 +40,17 @@ def add_train_modes(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_compilation(parser: argparse.ArgumentParser) -> None:
-    """What changes the code that is made: `options` reads it."""
+def add_statics(parser: argparse.ArgumentParser) -> None:
+    """Values of static arguments."""
     parser.add_argument(
         "--static", metavar="NAME=VALUE", action="append", default=[],
         help="the value of a static argument of the model; once for each",
     )  # fmt: skip
+
+
+def add_compilation(parser: argparse.ArgumentParser) -> None:
+    """What changes the code that is made: `options` reads it."""
+    add_statics(parser)
     parser.add_argument("--target-cpu", metavar="CPU", help="compile for another processor")
     parser.add_argument(
         "--tuning", metavar="F", help="the database of tuned schedules (else the one in the cache)"

@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from stepwell.cli.arguments import add_json, add_model, add_weights, read_inputs, read_statics
+from stepwell.cli.arguments import (
+    add_json,
+    add_model,
+    add_statics,
+    add_weights,
+    read_inputs,
+    read_statics,
+)
 from stepwell.cli.bench import read_sizes
 
 HELP = "compare a model's gradients with finite differences"
@@ -28,10 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size", metavar="NAME=N", action="append", default=[],
         help="the value of a symbolic size; others are small",
     )  # fmt: skip
-    parser.add_argument(
-        "--static", metavar="NAME=VALUE", action="append", default=[],
-        help="the value of a static argument of the model; once for each",
-    )  # fmt: skip
+    add_statics(parser)
     parser.add_argument(
         "--samples", type=int, default=40, metavar="N",
         help="elements of each tensor that are compared (default: 40)",

@@ -9,6 +9,7 @@ graph = b.finish([("out", y)])
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from stepwell.ir.graph.core import (
     Attribute,
@@ -23,6 +24,20 @@ from stepwell.ir.graph.regions import inline
 from stepwell.ir.graph.registry import lookup
 from stepwell.ir.span import Span
 from stepwell.ir.types import TensorType
+
+
+class Builder(Protocol):
+    """What ops are added to: a `GraphBuilder`, or an `Editor` of the rewriting driver."""
+
+    def op(
+        self,
+        name: str,
+        operands: Sequence[Value] = (),
+        *,
+        hint: str | None = None,
+        span: Span | None = None,
+        **attributes: Attribute,
+    ) -> Value: ...
 
 
 class GraphBuilder:

@@ -15,7 +15,7 @@ immutable; a pass builds a new graph. Operators are an open set: an `OpDef` reco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -253,6 +253,15 @@ class Graph:
         yield from (parameter.value for parameter in self.parameters)
         for op in self.ops:
             yield from op.results
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """`name`, or `name_2`, `name_3`, … where it is taken."""
+    candidate, count = name, 1
+    while candidate in taken:
+        count += 1
+        candidate = f"{name}_{count}"
+    return candidate
 
 
 def same_attributes(left: Attributes, right: Attributes) -> bool:

@@ -17,11 +17,18 @@ are made only where a gradient that is asked for is zero.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from stepwell.ir.graph.builder import GraphBuilder
-from stepwell.ir.graph.core import Graph, NotDifferentiable, Op, TypeRuleError, Value
+from stepwell.ir.graph.core import (
+    Graph,
+    NotDifferentiable,
+    Op,
+    TypeRuleError,
+    Value,
+    free_name,
+)
 from stepwell.ir.graph.rewrite import Editor, remove_dead, rewrite
 from stepwell.ir.graph.rules import DTYPE
 from stepwell.ir.types import TensorType
@@ -81,7 +88,7 @@ def _derivative(region: Graph, wrt: Sequence[int]) -> Graph:
     reverse.run(results[0])
     found = {name: value for (name, _), value in zip(plain.results, results, strict=True)}
     for value in (inputs[position] for position in wrt):
-        found[_free(f"{value.name}.grad", found)] = reverse.gradient(value)
+        found[free_name(f"{value.name}.grad", found)] = reverse.gradient(value)
     return remove_dead(_renamed(b.finish(list(found.items())), reverse.names()))
 
 
@@ -186,21 +193,12 @@ def _without_gradients(region: Graph) -> Graph:
     return rewrite(region, _expand_gradients)
 
 
-def _free(name: str, taken: Container[str]) -> str:
-    """`name`, or `name_2`, … where it is taken."""
-    candidate, count = name, 1
-    while candidate in taken:
-        count += 1
-        candidate = f"{name}_{count}"
-    return candidate
-
-
 def _renamed(graph: Graph, names: Mapping[Value, str]) -> Graph:
     """The graph with other names for some values, each made unique."""
     taken = {value.name for value in graph.values()}
     new: dict[Value, Value] = {}
     for value, name in names.items():
-        new[value] = Value(_free(name, taken), value.type)
+        new[value] = Value(free_name(name, taken), value.type)
         taken.add(new[value].name)
 
     def now(values: Iterable[Value]) -> tuple[Value, ...]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from stepwell.ir.graph.core import Attribute, Graph, Op, Value
+from stepwell.ir.graph.core import Attribute, Graph, Op, Value, free_name
 from stepwell.ir.graph.regions import inline
 from stepwell.ir.graph.registry import lookup
 from stepwell.ir.span import Span
@@ -58,10 +58,7 @@ class Editor:
 
     def unique(self, name: str) -> str:
         """`name`, or `name_2`, `name_3`, … where it is taken; taken from now on."""
-        candidate, count = name, 1
-        while candidate in self._names:
-            count += 1
-            candidate = f"{name}_{count}"
+        candidate = free_name(name, self._names)
         self._names.add(candidate)
         return candidate
 

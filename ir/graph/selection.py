@@ -22,7 +22,7 @@ from stepwell.ir.graph.body import (
     result,
     variables,
 )
-from stepwell.ir.graph.builder import GraphBuilder
+from stepwell.ir.graph.builder import Builder, GraphBuilder
 from stepwell.ir.graph.core import Array, AttributeDef, Attributes, Example, Op, OpDef, Value
 from stepwell.ir.graph.index import index_op
 from stepwell.ir.graph.registry import register
@@ -37,7 +37,6 @@ from stepwell.ir.graph.rules import (
     refuse,
     same_dtype,
 )
-from stepwell.ir.graph.splitting import Builder
 from stepwell.ir.scalar import (
     Binary,
     Cast,

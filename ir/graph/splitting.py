@@ -11,12 +11,12 @@ guarded as its surroundings are where its reads would leave their axes otherwise
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from stepwell.ir.graph.body import nested
-from stepwell.ir.graph.core import Attribute, Op, Value
+from stepwell.ir.graph.builder import Builder
+from stepwell.ir.graph.core import Op, Value
 from stepwell.ir.ranges import within
 from stepwell.ir.scalar import (
     Axis,
@@ -34,20 +34,6 @@ from stepwell.ir.scalar import (
 )
 from stepwell.ir.size import Dim
 from stepwell.ir.span import Span
-
-
-class Builder(Protocol):
-    """What ops are added to: a `GraphBuilder` or an `Editor`."""
-
-    def op(
-        self,
-        name: str,
-        operands: Sequence[Value] = (),
-        *,
-        hint: str | None = None,
-        span: Span | None = None,
-        **attributes: Attribute,
-    ) -> Value: ...
 
 
 def is_split(formula: Formula) -> bool:

@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, prod
 
+from stepwell.ir.graph.body import both
 from stepwell.ir.loop.analysis import (
     allocations,
     fresh_copy,
@@ -329,11 +330,8 @@ class _Place:
     height: Dim
 
 
-def _inside(indices: Sequence[Expr], extents: Sequence[Dim]) -> Expr:
+def _inside(indices: Sequence[Expr], extents: Sequence[Dim]) -> Expr | None:
     tests: list[Expr] = []
     for at, extent in zip(indices, extents, strict=True):
         tests += [Binary("ge", at, index(0)), Binary("lt", at, from_dim(extent))]
-    total = tests[0]
-    for test in tests[1:]:
-        total = Binary("and", total, test)
-    return total
+    return both(*tests)

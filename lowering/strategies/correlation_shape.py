@@ -137,16 +137,15 @@ def _axis(
     (pixel,), tap = pixels, next(iter(taps), "")
     size = find_loop(kernel.body, pixel).extent
     count = find_loop(kernel.body, tap).extent if tap else 1
-    numbers = (
-        coefficient(at, pixel), coefficient(at, tap) if tap else 0,
-        substitute(at, dict.fromkeys(used, 0)), size, count,
-    )  # fmt: skip
-    if not all(isinstance(number, int) for number in numbers):
+    scale, step = coefficient(at, pixel), coefficient(at, tap) if tap else 0
+    low = substitute(at, dict.fromkeys(used, 0))
+    if not (isinstance(scale, int) and isinstance(step, int) and isinstance(low, int)):
         return None
-    scale, step, low, size, count = numbers
-    if not (scale > 0 and step >= 0 and size > 0):  # type: ignore[operator]
+    if not (isinstance(size, int) and isinstance(count, int)):
         return None
-    return Axis(pixel, tap, scale, step, low, size, count)  # type: ignore[arg-type]
+    if scale <= 0 or step < 0 or size <= 0:
+        return None
+    return Axis(pixel, tap, scale, step, low, size, count)
 
 
 # ---------------------------------------------------------------------- the choice

@@ -94,10 +94,12 @@ def _parts(atom: Atom, nest: Sequence[str], reduction: Sequence[str]) -> _Test |
         return None
     (result,), tap = results, next(iter(taps), "")
     scale, step = (coefficient(atom.left, name) for name in (result, tap))
-    rest = substitute(atom.left, dict.fromkeys(used, 0))
-    if not all(isinstance(number, int) for number in (scale, step, rest, atom.right)):
+    rest, modulus = substitute(atom.left, dict.fromkeys(used, 0)), atom.right
+    if not (isinstance(scale, int) and isinstance(step, int)):
         return None
-    return _Test(result, tap, atom.right, scale, step, rest)  # type: ignore[arg-type]
+    if not (isinstance(rest, int) and isinstance(modulus, int)):
+        return None
+    return _Test(result, tap, modulus, scale, step, rest)
 
 
 def _phase(
