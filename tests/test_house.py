@@ -27,6 +27,7 @@ TOOLS = {
     "codegen/math/fit.py": {"mpmath"},
     "driver/bench/peers.py": {"torch", "onnxruntime", "openvino", "jax"},
     "driver/bench/iree_peer.py": {"iree"},
+    "driver/bench/tvm_peer.py": {"tvm", "onnx"},
     "driver/bench/jax_peer.py": {"torch", "jax"},
     "driver/bench/training_peers.py": {"torch", "jax"},
     "driver/training/event_files.py": {"tensorboard"},

@@ -203,6 +203,13 @@ def iree(case: Case, threads: int) -> Prepared:
     return prepared(case, threads)
 
 
+def tvm(case: Case, threads: int) -> Prepared:
+    """TVM's default code for this CPU."""
+    from stepwell.bench.tvm_peer import prepared
+
+    return prepared(case, threads)
+
+
 def restrict_jax(threads: int) -> None:
     """Before JAX is imported: one thread, else as many as there are cores."""
     if threads == 1:
@@ -247,6 +254,7 @@ PEERS = {
     "openvino": Peer(openvino, ("openvino",), takes_onnx=True),
     "jax": Peer(jax, ("jax", "torch"), step=_steps("jax_step")),
     "iree": Peer(iree, ("iree.compiler", "iree.runtime"), takes_onnx=True),
+    "tvm": Peer(tvm, ("tvm",), takes_onnx=True),
 }
 
 

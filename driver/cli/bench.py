@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against", metavar="PEER,…", default="",
         help="measure these in turns with it: torch, torch.compile, onnxruntime, openvino, jax, "
-        "iree; torch_modules.py beside FILE must describe the model in PyTorch",
+        "iree, tvm; torch_modules.py beside FILE must describe the model in PyTorch",
     )  # fmt: skip
     parser.add_argument(
         "--profile", action="store_true", help="time each kernel, and say what bounds it"
