@@ -98,14 +98,9 @@ class Compilation:
     @cached_property
     def target(self) -> Target:
         """The machine that code is made for. InputError for an unknown name."""
-        from stepwell.ir.target import UnknownTarget, host, named
+        from stepwell.ir.target import named
 
-        if self.options.target_cpu is None:
-            return host()
-        try:
-            return named(self.options.target_cpu)
-        except UnknownTarget as error:
-            raise InputError(str(error)) from None
+        return named(self.options.target_cpu or "native")
 
     @cached_property
     def tuning_digest(self) -> str:

@@ -16,8 +16,7 @@ from stepwell.ir.target import Target, host
 
 def require_runnable(target: Target) -> None:
     """InputError where this machine can't run the target's code."""
-    if target.name != host().name:
-        _require(target.name, target.triple, target.features)
+    _require(target.name, target.triple, target.features)
 
 
 def require_loadable(about: Mapping[str, str]) -> None:

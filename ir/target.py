@@ -18,6 +18,7 @@ from pathlib import Path
 
 import llvmlite.binding as llvm
 
+from stepwell.ir.diagnostics import InputError
 from stepwell.ir.dtypes import DType
 from stepwell.ir.microarchitecture import pipes_of
 
@@ -59,7 +60,7 @@ class Target:
         return f"+{feature}" in self.features.split(",")
 
 
-class UnknownTarget(ValueError):
+class UnknownTarget(InputError):
     """No target has this name."""
 
 
@@ -84,15 +85,21 @@ _PAGE = 4096
 
 @cache
 def host() -> Target:
-    """This machine."""
+    """This machine; with STEPWELL_TARGET_CPU, as if it had that CPU's instructions and no more.
+    Raises UnknownTarget where that names none."""
+    asked = os.environ.get("STEPWELL_TARGET_CPU", "native")
+    made = _this_cpu() if asked == "native" else named(asked)
+    l1, l2, l3, share = _cache_sizes()
+    page = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else _PAGE
+    return replace(made, l1=l1, l2=l2, l3=l3, l3_share=share, line=_line_size(), page=page)
+
+
+def _this_cpu() -> Target:
     triple = str(llvm.get_process_triple())
     available = llvm.get_host_cpu_features()
     # LLVM's AMX and AVX10 spellings change between versions and nothing here uses them.
     on = [f for f, yes in available.items() if yes and not f.startswith(("amx", "avx10"))]
-    made = _target("native", triple, str(llvm.get_host_cpu_name()), tuple(sorted(on)))
-    l1, l2, l3, share = _cache_sizes()
-    page = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else _PAGE
-    return replace(made, l1=l1, l2=l2, l3=l3, l3_share=share, line=_line_size(), page=page)
+    return _target("native", triple, str(llvm.get_host_cpu_name()), tuple(sorted(on)))
 
 
 def named(name: str) -> Target:

@@ -11,7 +11,7 @@ from functools import partial
 
 from stepwell.ir.diagnostics import PassError
 from stepwell.ir.loop.core import Kernel, Program
-from stepwell.ir.target import Target, UnknownTarget, host, named
+from stepwell.ir.target import Target, UnknownTarget, named
 from stepwell.lowering.knobs import tuned
 from stepwell.lowering.strategies.attention import schedule_attention
 from stepwell.lowering.strategies.contraction import schedule_contraction
@@ -41,7 +41,7 @@ class Schedule:
 
     def run(self, program: Program) -> Program:
         try:
-            machine = host() if self.target == "native" else named(self.target)
+            machine = named(self.target)
         except UnknownTarget as error:
             raise PassError(str(error)) from None
         try:

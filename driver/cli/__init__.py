@@ -71,6 +71,8 @@ environment:
                         1 kernels, 2 times of passes, 3 the IR after each pass that
                         changed it, 4 LLVM IR, 5 assembly
   STEPWELL_CACHE_DIR    where compiled programs are kept (else the XDG cache folder)
+  STEPWELL_THREADS      at most so many threads (else OMP_NUM_THREADS, else the usable cores)
+  STEPWELL_TARGET_CPU   what "native" stands for: a name that --target-cpu takes
   NO_COLOR              no colours, even on a terminal
 
 exit codes: 0 fine, 1 the program is at fault, 2 the command line is, 3 a bug in Stepwell"""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from stepwell.ir.dtypes import F16, F32, F64
@@ -42,3 +44,13 @@ def test_other_architectures() -> None:
 def test_an_unknown_name_lists_the_known() -> None:
     with pytest.raises(UnknownTarget, match="x86-64-v3"):
         named("pentium")
+
+
+@pytest.mark.parametrize("name", ["x86-64-v2", "x86-64-v3"])
+def test_the_environment_says_what_native_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = host()
+    monkeypatch.setenv("STEPWELL_TARGET_CPU", name)
+    monkeypatch.setattr("stepwell.ir.target.host", cache(host.__wrapped__))
+    native = named("native")
+    assert native.features == named(name).features
+    assert (native.l1, native.l2, native.l3) == (real.l1, real.l2, real.l3)
