@@ -98,7 +98,9 @@ def _compiled(compilation: Compilation) -> Artefact:
 
     with collection_paused():
         program, target = compilation.program, compilation.target
-        return Artefact(describe(program, target), report(program), compilation.objects)
+        graph = None if compilation.source.kind == "loops" else compilation.optimised_graph
+        about = report(program, graph)
+        return Artefact(describe(program, target), about, compilation.objects)
 
 
 def cache_key(compilation: Compilation) -> str:

@@ -248,6 +248,6 @@ class Compilation:
             self.trace.stage(stage, text_of(ir))
 
     def _say_kernels(self) -> None:
-        from stepwell.report import Kernels, kernel_reports, report
+        from stepwell.report import Kernels, calls_json, kernel_reports
 
-        self.trace.say(KERNELS, str(Kernels(kernel_reports(report(self.program)["kernels"]))))
+        self.trace.say(KERNELS, str(Kernels(kernel_reports(calls_json(self.program)))))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from stepwell.ir.size import Dim, evaluate, product, substitute
 
 if TYPE_CHECKING:
+    from stepwell.ir.graph.core import Graph
     from stepwell.ir.loop.core import Call, Program
 
 _READABLE = 200  # characters of a formula
@@ -94,13 +95,14 @@ def _short(dim: Dim) -> str:
     return text if len(text) <= _READABLE else "(a formula: see `.at(…)`)"
 
 
-def report(program: Program) -> dict[str, Any]:
-    """Kernels and memory of a planned program, as JSON."""
+def report(program: Program, graph: Graph | None) -> dict[str, Any]:
+    """Kernels and memory of a planned program, as JSON. What it saves for a backward pass is known
+    where the graph is that it was made of."""
     from stepwell.lowering.plan_memory import memory_report
     from stepwell.saved import saved_activations
 
     return {
-        "kernels": [_kernel(program, call) for call in program.calls],
+        "kernels": calls_json(program),
         "naive": dim_json(memory_report(program).naive),
         "saved": [
             {
@@ -108,9 +110,14 @@ def report(program: Program) -> dict[str, Any]:
                 "type": str(item.buffer.type),
                 "bytes": dim_json(item.buffer.bytes),
             }
-            for item in saved_activations(program)
+            for item in (saved_activations(program, graph) if graph else ())
         ],
     }
+
+
+def calls_json(program: Program) -> list[dict[str, Any]]:
+    """The calls of a program, as JSON."""
+    return [_kernel(program, call) for call in program.calls]
 
 
 def _kernel(program: Program, call: Call) -> dict[str, Any]:

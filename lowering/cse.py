@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from stepwell.ir.graph.core import Graph, Op, Value, attribute_key
@@ -20,7 +20,8 @@ COMMUTATIVE = frozenset({"add", "mul", "min", "max", "eq", "ne", "and", "or", "x
 
 @dataclass(frozen=True)
 class Cse:
-    """Keep the first of equal ops: same operator, operands, attributes. Every op is pure.
+    """Keep the first of equal ops: same operator, operands, attributes. Every op is pure. It is
+    backward if they all are.
 
     Before: `%a = exp(%x)`, `%b = exp(%x)`, `%c = add(%a, %b)`.
     After: `%a = exp(%x)`, `%c = add(%a, %a)`.
@@ -29,15 +30,24 @@ class Cse:
     name: ClassVar[str] = "cse"
 
     def run(self, graph: Graph) -> Graph:
-        seen: dict[Hashable, tuple[Value, ...]] = {}
+        seen: dict[Hashable, Op] = {}
+        forward: set[Op] = set()  # of backward ops those that a forward one equals
 
         def reuse(op: Op, editor: Editor) -> Sequence[Value] | None:
             if op.regions:
                 return None
-            first = seen.setdefault(_key(op), op.results)
-            return None if first is op.results else first
+            first = seen.setdefault(_key(op), op)
+            if first is op:
+                return None
+            if first.backward and not op.backward:
+                forward.add(first)
+            return first.results
 
-        return rewrite(graph, reuse)
+        found = rewrite(graph, reuse)
+        if not forward:
+            return found
+        ops = (replace(op, backward=False) if op in forward else op for op in found.ops)
+        return replace(found, ops=tuple(ops))
 
 
 def _key(op: Op) -> Hashable:

@@ -71,7 +71,7 @@ def kernel_op(
                 op,
                 operands=tuple(new[v] for v in op.operands),
                 results=tuple(new[v] for v in op.results),
-                span=op.span,
+                backward=False,
             )
         )
     name = "attention" if family == "attention" else kernel_name(ops)
@@ -87,7 +87,10 @@ def kernel_op(
     )
     attributes = {"name": name, "family": family}
     last = next(op for op in reversed(ops) if results[-1] in op.results)
-    return Op(lookup("kernel"), operands, attributes, tuple(results), (region,), last.span)
+    backward = all(op.backward for op in ops if op.operands)
+    return Op(
+        lookup("kernel"), operands, attributes, tuple(results), (region,), last.span, backward
+    )
 
 
 class _Names:

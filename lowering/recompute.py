@@ -78,7 +78,7 @@ class _Recomputing:
             operands = tuple(self._again(operand) for operand in op.operands)
             copy = Value(free_name(f"{value.name}_again", self.names), value.type)
             self.names.add(copy.name)
-            self.ops.append(replace(op, operands=operands, results=(copy,)))
+            self.ops.append(replace(op, operands=operands, results=(copy,), backward=True))
             self.copies[value] = copy
         return self.copies[value]
 

@@ -9,6 +9,7 @@ graph = b.finish([("out", y)])
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from stepwell.ir.graph.core import (
@@ -53,6 +54,7 @@ class GraphBuilder:
         self.updates: dict[Value, Value] = {}
         self.span: Span | None = None
         self.place: Span | None = None  # of ops that are given no span
+        self.backward = False  # whether ops are, from now on
         self._names: set[str] = set()
         self._counts: dict[str, int] = {}
 
@@ -96,7 +98,8 @@ class GraphBuilder:
         types = definition.infer([value.type for value in operands], attributes)
         results = tuple(Value(self.unique(hint or name), type) for type in types)
         place = self.place if span is None else span
-        self.ops.append(Op(definition, tuple(operands), attributes, results, (), place))
+        made = Op(definition, tuple(operands), attributes, results, (), place, self.backward)
+        self.ops.append(made)
         return results[0]
 
     def producer(self, value: Value) -> Op | None:
@@ -122,15 +125,16 @@ class GraphBuilder:
             Value(self.unique(hint), type) for hint, type in zip(wanted, types, strict=True)
         )
         place = self.place if span is None else span
-        op = Op(definition, tuple(operands), attributes, results, tuple(regions), place)
-        self.ops.append(op)
+        held = tuple(regions)
+        made = Op(definition, tuple(operands), attributes, results, held, place, self.backward)
+        self.ops.append(made)
         return results
 
     def inline(self, region: Graph, operands: Sequence[Value]) -> list[Value]:
         """Append a graph's ops, its inputs being `operands`; what its results are here."""
 
         def add(op: Op) -> Sequence[Value]:
-            self.ops.append(op)
+            self.ops.append(replace(op, backward=True) if self.backward else op)
             return op.results
 
         return inline(region, operands, self.unique, add)

@@ -10,6 +10,7 @@ Outside the input it reads 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product as positions
 
 import numpy as np
@@ -218,7 +219,7 @@ def _dw_by_groups(b: GraphBuilder, op: Op, dy: Value) -> Value:
         weights = part(b, w, 0, group * outputs, outputs)
         cotangent = part(b, dy, 1, group * outputs, outputs)
         attributes = {**op.attributes, "groups": 1}
-        alone = Op(op.definition, (image, weights), attributes, (cotangent,), (), op.span)
+        alone = replace(op, operands=(image, weights), attributes=attributes, results=(cotangent,))
         pieces.append(_conv_dw(b, alone, cotangent))
     return b.op("concat", pieces, axis=0)
 

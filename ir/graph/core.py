@@ -1,7 +1,7 @@
 """The graph IR's records: values, operators, ops and graphs.
 
     graph ::= Graph(name, sizes, inputs, parameters, constraints, ops, results, updates)
-    op    ::= Op(definition, operands, attributes, results, regions, span)
+    op    ::= Op(definition, operands, attributes, results, regions, span, backward)
 
 A graph is a list of ops in SSA form: each value is defined once, before its uses. Everything is
 immutable; a pass builds a new graph. Operators are an open set: an `OpDef` record each.
@@ -138,7 +138,8 @@ class OpDef:
 
 @dataclass(frozen=True)
 class Op:
-    """One application of an operator."""
+    """One application of an operator; `backward` where differentiation made it, to pull a
+    cotangent back: it runs after what it differentiates."""
 
     definition: OpDef
     operands: tuple[Value, ...]
@@ -146,6 +147,7 @@ class Op:
     results: tuple[Value, ...]
     regions: tuple[Graph, ...] = ()
     span: Span | None = field(default=None, compare=False)
+    backward: bool = False
 
     @property
     def name(self) -> str:
@@ -175,6 +177,7 @@ class Op:
             and self.operands == other.operands
             and self.results == other.results
             and self.regions == other.regions
+            and self.backward == other.backward
             and same_attributes(self.attributes, other.attributes)
         )
 

@@ -5,14 +5,14 @@ inputs, whose results are the graph's and then a gradient for each of those inpu
 
     %p = mul(%x, %w)                             %p = mul(%x, %w)
     %sum = reduce_sum(%p) {axes = [0]}           %sum = reduce_sum(%p) {axes = [0]}
-    return loss = %sum                    →      %one = constant {value = 1.0, …}
-                                                 %p.grad = broadcast(%one) {shape = [3], …}
-                                                 %w.grad = mul(%p.grad, %x)
+    return loss = %sum                    →      backward %one = constant {value = 1.0, …}
+                                                 backward %p.grad = broadcast(%one) {…}
+                                                 backward %w.grad = mul(%p.grad, %x)
                                                  return loss = %sum, w.grad = %w.grad
 
 Ops are walked backwards and each operator's rule (`OpDef.gradient`) turns the cotangents of results
 into cotangents of operands, which are added up. A value to which no cotangent comes has none: zeros
-are made only where a gradient that is asked for is zero.
+are made only where a gradient that is asked for is zero. What the walk adds is marked `backward`.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ class _Reverse:
 
     def __init__(self, b: GraphBuilder, wrt: Sequence[Value]) -> None:
         self.b = b
+        b.backward = True
         self.active = set(wrt)
         self.cotangents: dict[Value, Value] = {}
         self.readers: dict[Value, Op] = {}  # by which op the first cotangent of a value came

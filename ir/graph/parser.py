@@ -105,6 +105,7 @@ class OpNode:
     span: SpanNode | None
     regions: tuple[GraphNode, ...]
     at: Place
+    backward: bool
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class _GraphBuilder(ExpressionBuilder):
         return UpdateNode(self._value(children[0]), self._value(children[1]))
 
     def op(self, meta: Meta, children: list[Any]) -> OpNode:
-        results, operator, operands, attributes, types, span, *regions = children
+        mark, results, operator, operands, attributes, types, span, *regions = children
         return OpNode(
             results,
             name_of(operator),
@@ -165,6 +166,7 @@ class _GraphBuilder(ExpressionBuilder):
             span,
             tuple(regions),
             place(meta),
+            mark is not None,
         )
 
     def operands(self, meta: Meta, children: list[Any]) -> tuple[ValueName, ...]:
@@ -274,7 +276,7 @@ class _Reader(Resolver):
         attributes = self._attributes(node, definition, operands, scope)
         regions = tuple(self.graph(region) for region in node.regions)
         span = self.span(node.span)
-        op = Op(definition, operands, attributes, results, regions, span)
+        op = Op(definition, operands, attributes, results, regions, span, node.backward)
         problem = op_fault(op, defined, set(scope.names))
         if problem:
             self.fail(node.at, "SW0910", problem)

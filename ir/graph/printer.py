@@ -117,7 +117,8 @@ def _op_line(op: Op) -> str:
     operands = f"({', '.join(map(format_value, op.operands))})" if op.operands else ""
     attributes = format_attributes(op.attributes)
     types = ", ".join(format_type(value.type) for value in op.results)
-    return f"{results} = {op.name}{operands}{attributes} : {types}"
+    mark = "backward " if op.backward else ""
+    return f"{mark}{results} = {op.name}{operands}{attributes} : {types}"
 
 
 def format_attributes(attributes: Attributes) -> str:

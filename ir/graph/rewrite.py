@@ -9,7 +9,7 @@ graph with every rule applied, or the same object where none was.
 
 Operators that a rule makes go through the rule themselves, so a forward walk leaves nothing to
 rewrite but what a later op's disappearance uncovers. A value keeps its name: the rule passes it on
-as `hint`. What is dead afterwards is for `remove_dead`.
+as `hint`. What is made of a backward op is backward. What is dead afterwards is for `remove_dead`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Editor:
         self._rule = rule
         self._names = {value.name for value in graph.values()}
         self._replaced: dict[Value, Value] = {}
+        self._backward = False  # whether the op is that is being rewritten
 
     def producer(self, value: Value) -> Op | None:
         """The op that computes the value; None for inputs and parameters."""
@@ -53,7 +54,8 @@ class Editor:
         definition = lookup(name)
         (type,) = definition.infer([value.type for value in operands], attributes)
         result = Value(self.unique(hint or name), type)
-        (value,) = self.visit(Op(definition, tuple(operands), attributes, (result,), (), span))
+        made = Op(definition, tuple(operands), attributes, (result,), (), span, self._backward)
+        (value,) = self.visit(made)
         return value
 
     def unique(self, name: str) -> str:
@@ -85,6 +87,7 @@ class Editor:
     def walk(self) -> Graph:
         """Rewrite the whole graph."""
         for op in self.graph.ops:
+            self._backward = op.backward
             operands = tuple(self.now(value) for value in op.operands)
             values = self.visit(op if operands == op.operands else replace(op, operands=operands))
             for old, new in zip(op.results, values, strict=True):

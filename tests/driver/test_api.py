@@ -239,6 +239,17 @@ def test_memory_is_reused() -> None:
     assert memory.planned < memory.naive
 
 
+def test_memory_names_what_a_gradient_needs_of_the_forward_pass() -> None:
+    text = """
+        fn f(x: f32[N, 16], w: f32[16, 64]) -> f32 { sum(tanh(gelu(x @ w) @ transpose(w))) }
+        model slope(x: f32[N, 16], w: f32[16, 64]) -> f32[16, 64] { grad(f, wrt: w)(x, w) }"""
+    memory = sw.compile(text).memory
+    # The product before the activation, and the activation, which a gradient's product reads; but
+    # nothing of what is between the two.
+    assert [item.type for item in memory.saved].count("f32[N, 64]") == 2
+    assert sum(item.bytes for item in memory.at(N=1).saved) < 3 * 64 * 4
+
+
 def test_mistakes_in_a_program() -> None:
     with pytest.raises(sw.UserError, match=r"SW0203.*\n.*<source>:1"):
         sw.compile("model m(x: f32[N, 4], w: f32[5, 3]) -> f32[N, 3] { x @ w }")
