@@ -7,14 +7,18 @@ In: a number of bytes. Out: a NumPy array over so many, untouched until somethin
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import mmap
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 ALIGNMENT = 64  # stepwell.ir.loop.core's, without what that imports
+_LARGE = 1 << 22  # bytes from which NumPy asks for huge pages
 
 
 def address(array: Array) -> int:
@@ -56,3 +60,23 @@ def aligned_block(size: int) -> Array:
     raw = np.zeros(size + ALIGNMENT, np.uint8)
     start = -address(raw) % ALIGNMENT
     return raw[start : start + size] if size else raw[start : start + 1]
+
+
+def filled_block(size: int, fill: Callable[[Array], None]) -> Array:
+    """`aligned_block(size)` after `fill`, which writes all of it: quickly, though it is large.
+
+    It is filled in small pages. A virtual machine may have to fetch a huge one from its host piece
+    by piece, seven times as slowly as it reuses small ones. Linux then merges them, one by one.
+    """
+    if size < _LARGE or not hasattr(mmap, "MADV_NOHUGEPAGE"):
+        block = aligned_block(size)
+        fill(block)
+        return block
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    block = np.frombuffer(memory, np.uint8)
+    with contextlib.suppress(OSError):  # a kernel without huge pages
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    fill(block)
+    with contextlib.suppress(OSError):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return block

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import llvmlite.binding as llvm
 
 from stepwell.codegen import c_names
-from stepwell.codegen.blocks import Array, address, aligned_block
+from stepwell.codegen.blocks import Array, address, aligned_block, filled_block
 from stepwell.codegen.compile import Object, target_machine
 from stepwell.codegen.process_pool import provide_pool
 from stepwell.codegen.runtime import RESOLVE
@@ -146,15 +146,16 @@ class NativeProgram:
 
     def prepared(self, parameters: Sequence[Array]) -> Array:
         """The weights made of the parameters' arrays, given in the program's order."""
-        weights = aligned_block(self.weights_size())
         workspace = aligned_block(
             int(self._function("prepare_workspace_size", ctypes.c_int64, [])())
         )
-        status = self.prepare(
-            [address(a) for a in parameters], address(weights), address(workspace)
-        )
-        assert status == 0, self.error_message(status)
-        return weights
+
+        def fill(weights: Array) -> None:
+            given = [address(array) for array in parameters]
+            status = self.prepare(given, address(weights), address(workspace))
+            assert status == 0, self.error_message(status)
+
+        return filled_block(self.weights_size(), fill)
 
     def workspace_size(self, sizes: Sequence[int], pool: int = 0) -> int:
         """Bytes of workspace that `run` needs; -1 where the sizes are refused."""

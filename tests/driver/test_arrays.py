@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stepwell.arrays import as_array
-from stepwell.codegen.blocks import address
+from stepwell.codegen.blocks import ALIGNMENT, address, filled_block
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.dtypes import ALL, BF16, BOOL, F16, F32, F64, I32, U8, DType
 
@@ -98,3 +98,12 @@ def test_where_numbers_lie(tmp_path: Path) -> None:
     locked.flags.writeable = False
     for array in (base, base[1:, 2:], base.T, np.float32(3) + base, mapped[1:], imported, locked):
         assert address(array) == array.__array_interface__["data"][0]
+
+
+@pytest.mark.parametrize("size", [0, 1000, 5_000_000])
+def test_a_filled_block_is_aligned_and_keeps_what_it_was_filled_with(size: int) -> None:
+    block = filled_block(size, lambda array: array.fill(7))
+    assert address(block) % ALIGNMENT == 0
+    assert block.size >= size
+    assert (block == 7).all()
+    block[:] = 8
