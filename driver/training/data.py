@@ -43,6 +43,9 @@ class Data(Protocol):
     def batch(self) -> int | None:
         """How many go into a batch, where that is fixed."""
 
+    def require_epochs(self, count: int) -> None:
+        """InputError where it is known that there are not so many."""
+
     def batches(self, epoch: int = 0, seed: int | None = None, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `start` on; shuffled where there is a seed."""
 
@@ -56,6 +59,9 @@ class Samples:
     samples: int
     batch: int
     whole_only: bool = False  # the last, short batch can't be run
+
+    def require_epochs(self, count: int) -> None:
+        """Any number can be had."""
 
     def batches(self, epoch: int = 0, seed: int | None = None, start: int = 0) -> Iterator[Batch]:
         rows = None if seed is None else order(self.samples, seed, epoch)
@@ -79,17 +85,17 @@ class Stream:
     inputs: tuple[Argument, ...]
     samples: int | None = None
     batch: int | None = None
-    _used: bool = False
 
-    def batches(self, epoch: int = 0, seed: int | None = None, start: int = 0) -> Iterator[Batch]:
-        iterator = iter(self.source)
-        if self._used and iterator is self.source:
+    def require_epochs(self, count: int) -> None:
+        """InputError where so many can't be had: a generator gives its batches once."""
+        if count > 1 and isinstance(self.source, Iterator):
             raise InputError(
-                "the data can be read once only, and a second epoch needs them again: pass a list, "
+                f"the data can be read once only, and {count} epochs are to be done: pass a list, "
                 "or an object that begins anew each time that it is iterated over"
             )
-        self._used = True
-        for number, item in enumerate(iterator):
+
+    def batches(self, epoch: int = 0, seed: int | None = None, start: int = 0) -> Iterator[Batch]:
+        for number, item in enumerate(self.source):
             if number >= start:
                 yield _batch_of(item, self.inputs, f"batch {number}")
 

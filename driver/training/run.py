@@ -108,6 +108,9 @@ class Run:
         """To the end, or to a signal."""
         if not isinstance(self.epochs, int) or self.epochs < 1:
             raise InputError(f"epochs: {self.epochs!r} is not at least 1")
+        for data in (self.data, self.valid):
+            if data is not None:
+                data.require_epochs(self.epochs - self.trainer.position.epoch)
         if self.valid is not None:
             self.trainer.evaluation()  # compiled before anything is shown
         with tempfile.TemporaryDirectory() as aside, Interruption() as interruption:

@@ -169,9 +169,13 @@ def test_an_iterator_serves_one_epoch(data: dict[str, Array]) -> None:
     def once() -> Iterator[Any]:
         yield data
 
-    assert len(_trainer().fit(once(), show=False)) == 1
-    with pytest.raises(sw.InputError, match="can be read once only"):
-        _trainer().fit(once(), epochs=2, show=False)
+    trainer = _trainer()
+    with pytest.raises(sw.InputError, match="once only, and 2 epochs are to be done"):
+        trainer.fit(once(), epochs=2, show=False)
+    assert trainer.position.step == 0
+    assert len(trainer.fit(once(), show=False)) == 1
+    assert len(trainer.fit(once(), epochs=2, show=False)) == 2  # the second alone
+    assert len(trainer.fit([data], epochs=4, show=False)) == 4
 
 
 # steps
