@@ -8,14 +8,15 @@ each input and parameter of floats; it prints as a table.
     w            f32[8, 3]     24       6.0e-11  [0, 2]  -1.0291   -1.0291
 
 What is differentiated is the sum of all results, each element times a number of its own, drawn at
-random: an error in any element's gradient shows. Everything is computed by the graph interpreter.
+random: an error in any element's gradient shows. Of a train block it is the loss, by what a step
+updates. Everything is computed by the graph interpreter.
 Where a function has a kink (relu at 0), a difference across it is not the gradient.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,7 @@ def gradcheck(
     source: str | Path,
     model: str | None = None,
     *,
+    train: str | None = None,
     inputs: Mapping[str, Any] | None = None,
     sizes: Mapping[str, int] | None = None,
     weights: str | Path | Weights | None = None,
@@ -98,9 +100,11 @@ def gradcheck(
     samples: int = 40,
     tolerance: float = 1e-5,
 ) -> GradCheck:
-    """Compare a model's gradients with finite differences.
+    """Compare a model's gradients with finite differences, or those of a train block's loss.
 
     source, model, statics   as `compile` takes them
+    train       instead of a model: a train block, whose loss is differentiated by each parameter
+                that a step updates
     inputs      arrays by name; what is left out is drawn: floats normally, whole numbers 0 or 1
     sizes       symbolic sizes by name; what is left out is small
     weights     a file or a mapping; without them parameters are drawn by their initialisers
@@ -111,33 +115,70 @@ def gradcheck(
     Raises UserError where the program is at fault, InputError where an argument is, or where there
     is no gradient.
     """
-    options = Options(model, statics=tuple((statics or {}).items()))
+    if model is not None and train is not None:
+        raise InputError("model, train: choose one of them")
+    named = tuple((statics or {}).items())
+    options = Options(model if train is None else train, statics=named,
+                      mode="model" if train is None else "step")  # fmt: skip
     graph = Compilation(as_source(source), options, Trace.start()).graph
+    checked = _of_a_model(graph) if train is None else _of_a_step(graph)
     random = np.random.default_rng(seed)
     arrays = sample_inputs(graph, inputs or {}, sizes or {}, random)
     arrays |= sample_parameters(graph, weights, seed)
-    loss, weighted = _loss(graph)
+    loss, weighted = _loss(graph, checked)
     bound = sizes_of(graph, arrays)
     for value in weighted:
         shape = [evaluate(dim, bound) for dim in value.type.shape]
         arrays[value.name] = random.uniform(0.5, 1.5, shape)
-    return GradCheck(graph.name, tuple(_reports(graph, loss, arrays, samples, random)), tolerance)
+    reports = _reports(graph.name, loss, checked.wrt, arrays, samples, random)
+    return GradCheck(graph.name, tuple(reports), tolerance)
 
 
 # What is differentiated
 
 
-def _loss(graph: Graph) -> tuple[Graph, list[Value]]:
-    """The graph with parameters among its inputs, and as its one result the sum of its results'
-    elements; and the inputs added, by which these are multiplied first."""
+@dataclass(frozen=True)
+class _Checked:
+    """A region of a graph, which of the graph's values it is of, and by which it is
+    differentiated."""
+
+    region: Graph
+    operands: tuple[Value, ...]
+    wrt: tuple[Value, ...]
+
+
+def _of_a_model(graph: Graph) -> _Checked:
+    """All results, by all inputs and parameters of floats."""
+    held = tuple(parameter.value for parameter in graph.parameters)
+    trained = (p.value for p in graph.parameters if p.kind == "param")
+    wrt = tuple(v for v in (*graph.inputs, *trained) if v.type.dtype.is_float)
+    if not wrt:
+        raise InputError(f"{graph.name} has no inputs or parameters of floats")
+    values = (*graph.inputs, *held)
+    return _Checked(replace(graph, inputs=values, parameters=(), updates=()), values, wrt)
+
+
+def _of_a_step(graph: Graph) -> _Checked:
+    """The loss, by the parameters that the step updates."""
+    gradient = next((op for op in graph.ops if op.name == "gradient"), None)
+    if gradient is None:
+        raise InputError(f"{graph.name} has no `gradient` of a loss: it is no train block's step")
+    (region,), positions = gradient.regions, gradient.attributes["wrt"]
+    wrt = tuple(gradient.operands[position] for position in positions)
+    return _Checked(replace(region, results=region.results[:1]), gradient.operands, wrt)
+
+
+def _loss(graph: Graph, checked: _Checked) -> tuple[Graph, list[Value]]:
+    """The region as a graph with parameters among its inputs, and as its one result the sum of its
+    results' elements; and the inputs added, by which these are multiplied first."""
     from stepwell.ir.graph import GraphBuilder
 
     b = GraphBuilder(graph.name, graph.sizes)
     b.constraints += graph.constraints
     values = (*graph.inputs, *(parameter.value for parameter in graph.parameters))
-    inputs = [b.input(value.name, value.type) for value in values]
-    plain = replace(graph, inputs=values, parameters=(), updates=())
-    outputs = [v for v in b.inline(plain, inputs) if v.type.dtype.is_float]
+    inputs = {value: b.input(value.name, value.type) for value in values}
+    results = b.inline(checked.region, [inputs[value] for value in checked.operands])
+    outputs = [value for value in results if value.type.dtype.is_float]
     if not outputs:
         raise InputError(f"{graph.name} has no results of floats, so it has no gradient")
     weights, terms = [], []
@@ -155,8 +196,9 @@ def _loss(graph: Graph) -> tuple[Graph, list[Value]]:
 
 
 def _reports(
-    graph: Graph,
+    name: str,
     loss: Graph,
+    by: Sequence[Value],
     arrays: dict[str, Array],
     samples: int,
     random: np.random.Generator,
@@ -165,19 +207,11 @@ def _reports(
     from stepwell.ir.graph.core import TypeRuleError
     from stepwell.ir.graph.derivative import derivative
 
-    states = {parameter.path for parameter in graph.parameters if parameter.kind == "state"}
-    count = len(graph.inputs) + len(graph.parameters)
-    wrt = [
-        position
-        for position, value in enumerate(loss.inputs[:count])
-        if value.type.dtype.is_float and value.name not in states
-    ]
-    if not wrt:
-        raise InputError(f"{graph.name} has no inputs or parameters of floats")
+    wrt = [position for position, value in enumerate(loss.inputs) if value in by]
     try:
         both = derivative(loss, wrt)
     except TypeRuleError as error:
-        raise InputError(f"{graph.name}: {error.message}") from None
+        raise InputError(f"{name}: {error.message}") from None
     gradients = list(interpret_graph(both, arrays, {}, "f64").values())[1:]
     for position, gradient in zip(wrt, gradients, strict=True):
         value = loss.inputs[position]

@@ -62,6 +62,38 @@ def test_random_numbers_stand_still() -> None:
     assert sw.gradcheck(source, inputs={"seed": 4}).ok
 
 
+TRAINED = (
+    NET
+    + """
+fn cube(x: f32[N, 3]) -> f32[N, 3] { x ** 3 } gradient(dy) { 3 * x * x * dy }
+
+train step(x: f32[N, 6], ids: i32[N]) {
+    let out, _ = net(dropout(x, 0.5), ids, 2.0)
+    loss      = mean(cube(out))
+    optimizer = sgd(lr: 0.1)
+    frozen    = ["h.bias"]
+    metric most = max(out)
+}
+"""
+)
+
+
+def test_the_loss_of_a_train_block() -> None:
+    found = sw.gradcheck(TRAINED, train="step")
+    assert found.ok
+    assert [report.name for report in found.reports] == ["h.weight", "dense.weight", "dense.bias"]
+    assert all(abs(report.gradient) > 0 for report in found.reports)
+    wrong = sw.gradcheck(TRAINED.replace("3 * x * x * dy", "2 * x * x * dy"), train="step")
+    assert not wrong.ok
+    assert all(report.error > 0.1 for report in wrong.reports)
+    with pytest.raises(sw.InputError, match="choose one of them"):
+        sw.gradcheck(TRAINED, "net", train="step")
+    with pytest.raises(sw.InputError, match="no train block `stop`; did you mean `step`"):
+        sw.gradcheck(TRAINED, train="stop")
+    with pytest.raises(sw.InputError, match="it is no train block's step"):
+        sw.gradcheck(sw.compile(NET).stage("graph"), train="net")
+
+
 def test_graph_text_is_a_source() -> None:
     assert sw.gradcheck(sw.compile(NET).stage("graph")).ok
 
@@ -99,3 +131,5 @@ def test_the_command(run: Run, tmp_path: Path) -> None:
     ]
     assert run("gradcheck", "net.well", "--tolerance=-1").code == 1
     assert run("gradcheck", "no.well").code == 2
+    (tmp_path / "net.well").write_text(TRAINED)
+    assert "step: fine" in run("gradcheck", "net.well", "--train", "step").out
