@@ -168,15 +168,19 @@ def _extremum(
     if not dtype.is_float:
         compare = builder.icmp_signed if dtype.signed else builder.icmp_unsigned
         return builder.select(compare(sign, x, y), x, y)
-    if target.architecture == "aarch64":
+    if target.carries_nan:
         return same_type_call(builder, "minimum" if op == "min" else "maximum", x, y)
     if _never_nan(y):
         x, y = y, x
-    # x86's maxps x, y is `x > y ? x : y`: a NaN in either gives y.
-    result = builder.select(builder.fcmp_ordered(sign, x, y), x, y)
+    result = extremum_of_numbers(builder, op, x, y)
     if _never_nan(x):
         return result
     return builder.select(builder.fcmp_unordered("uno", x, x), x, result)
+
+
+def extremum_of_numbers(builder: Any, op: str, x: LLVMValue, y: LLVMValue) -> LLVMValue:
+    """x86's maxps or minps, `x > y ? x : y`: a NaN in either gives y."""
+    return builder.select(builder.fcmp_ordered("<" if op == "min" else ">", x, y), x, y)
 
 
 def _binary_float(builder: Any, target: Target, op: str, x: LLVMValue, y: LLVMValue) -> LLVMValue:

@@ -11,10 +11,13 @@ result does not depend on what LLVM finds.
 
 from __future__ import annotations
 
+import math
+from functools import reduce
+
 from stepwell.codegen import arithmetic, conversions, division, memory
 from stepwell.codegen.comparison import compare
 from stepwell.codegen.philox import philox
-from stepwell.codegen.registers import combined
+from stepwell.codegen.registers import RegisterArray, combined
 from stepwell.codegen.state import (
     CodegenError,
     Emission,
@@ -154,12 +157,26 @@ def register_subscripts(e: Emission, name: str, indices: tuple[Expr, ...]) -> li
 
 def _horizontal(e: Emission, expr: Horizontal) -> LLVMValue:
     op, dtype = COMBINE[expr.kind], expr.dtype
-    array = e.registers[expr.buffer]
+    array = e.registers[expr.buffer].part(register_subscripts(e, expr.buffer, expr.indices))
+    if op in ("min", "max") and dtype.is_float and not e.target.carries_nan:
+        return _extremum_of_all(e, op, array)
     return combined(
-        e.builder,
-        array.part(register_subscripts(e, expr.buffer, expr.indices)),
-        lambda x, y: arithmetic.binary(e.builder, e.target, op, dtype, x, y),
+        e.builder, array, lambda x, y: arithmetic.binary(e.builder, e.target, op, dtype, x, y)
     )
+
+
+def _extremum_of_all(e: Emission, op: str, array: RegisterArray) -> LLVMValue:
+    """The elements' extremum as if all were numbers, which is one instruction a step; NaN where
+    one of them is none, which is looked up beside it."""
+    number = combined(
+        e.builder, array, lambda x, y: arithmetic.extremum_of_numbers(e.builder, op, x, y)
+    )
+    values = array.values
+    pairs = zip(values[::2], [*values[1::2], values[0]], strict=False)
+    nan = reduce(e.builder.or_, [e.builder.fcmp_unordered("uno", x, y) for x, y in pairs])
+    if array.lanes is not None:
+        nan = memory.any_lane(e, nan)
+    return e.builder.select(nan, constant(number.type, math.nan), number)
 
 
 def _unary(e: Emission, op: str, x: Expr) -> Value:

@@ -52,6 +52,11 @@ class Target:
         """`x86_64`, `aarch64`, or another first part of the triple."""
         return self.triple.split("-")[0]
 
+    @property
+    def carries_nan(self) -> bool:
+        """Whether one instruction is a maximum that is NaN where an operand is."""
+        return self.architecture == "aarch64"
+
     def lanes(self, dtype: DType) -> int:
         """How many numbers of `dtype` a vector register holds while computing."""
         return max(1, self.vector_bits // (8 * dtype.compute.bytes))

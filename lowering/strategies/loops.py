@@ -32,6 +32,7 @@ from stepwell.ir.target import Target
 from stepwell.lowering.transforms.fuse_loops import fuse_loops
 from stepwell.lowering.transforms.interchange import interchange
 from stepwell.lowering.transforms.jam import jam
+from stepwell.lowering.transforms.nan_apart import nan_apart
 from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
 from stepwell.lowering.transforms.reorder import perfect_nest
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
@@ -55,6 +56,8 @@ def schedule_loops(kernel: Kernel, target: Target) -> Kernel:
             kernel = _in_squares(vectorize_inward(kernel, name, lanes, target), name)
         else:
             kernel = _across(kernel, across, lanes)
+    if not target.carries_nan:
+        kernel = nan_apart(kernel)
     return stream(without_single_loops(kernel), target.l3_share)
 
 

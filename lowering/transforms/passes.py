@@ -21,6 +21,7 @@ from stepwell.lowering.transforms.hoist import hoist
 from stepwell.lowering.transforms.interchange import interchange
 from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.localize import localize
+from stepwell.lowering.transforms.nan_apart import nan_apart
 from stepwell.lowering.transforms.navigate import ScheduleError, replace_loop
 from stepwell.lowering.transforms.simplify import simplify_kernel
 from stepwell.lowering.transforms.split import Tail, split
@@ -173,6 +174,19 @@ class VectorizeReduction:
 
 
 @dataclass(frozen=True)
+class NanApart:
+    """`m[l] = max(m[l], x)` → the larger number, and NaN in a register of its own."""
+
+    name: ClassVar[str] = "nan_apart"
+    kind: ClassVar[str] = "loop"
+
+    def run(self, ir: Loops) -> Loops:
+        if isinstance(ir, Kernel):
+            return nan_apart(ir)
+        return replace(ir, kernels=tuple(map(nan_apart, ir.kernels)))
+
+
+@dataclass(frozen=True)
 class Hoist:
     """`for i { let s = …; S }` → `let s = …; for i { S }`, where s does not depend on i."""
 
@@ -283,6 +297,7 @@ TRANSFORMS = (
     Vectorize,
     Unroll,
     VectorizeReduction,
+    NanApart,
     Hoist,
     Squares,
     Stream,
