@@ -50,6 +50,7 @@ def graph_passes(fast_math: bool = False) -> tuple[Step, ...]:
         Step("join_concats", "before fusion, which takes so many ops into one kernel and no more"),
         Step("dce", "fusion must not weigh readers that nobody reads"),
         Step("choose_layouts", "of what is left: transposes then fuse into what reads them"),
+        Step("recompute_attentions", "as recompute, which then sees what is left to be saved"),
         Step("recompute", "after cse, which would undo it; fusion then decides about each copy"),
         Step("fuse", "the last look at whole tensors: below, each kernel is its own world"),
     )

@@ -27,7 +27,7 @@ _PLAIN = frozenset({"broadcast", "reshape", "constant", "cast"})  # views that k
 
 def attentions(graph: Graph, kinds: Kinds) -> dict[Op, Op]:
     """Each op of an attention, the mixing contraction aside, with that contraction."""
-    finder = _Finder(graph, kinds)
+    finder = Finder(graph, kinds)
     found: dict[Op, Op] = {}
     for op in graph.ops:
         for inside in finder.between(op):
@@ -36,7 +36,9 @@ def attentions(graph: Graph, kinds: Kinds) -> dict[Op, Op]:
 
 
 @dataclass
-class _Finder:
+class Finder:
+    """What is computed along the rows of scores, and from which."""
+
     graph: Graph
     kinds: Kinds
 
@@ -47,43 +49,44 @@ class _Finder:
 
     def between(self, mix: Op) -> frozenset[Op]:
         """The ops of the attention that ends in `mix`; none where it ends none."""
-        if not self._is_contraction(mix):
+        if not self.is_contraction(mix):
             return frozenset()
         weights = _summed_rows(self.kinds, mix)
         if weights is None:
             return frozenset()
         seen: set[Op] = set()
-        scores = self._climb(weights, weights.type.shape, seen)
+        scores = self.climb(weights, weights.type.shape, seen)
         if len(scores) != 1:
             return frozenset()
-        inside = self._below(scores, seen)
+        inside = self.below(scores, seen)
         reduces = any(self.kinds[op] == "reduction" for op in inside)
         private = all(self._private(op, inside, mix) for op in inside)
-        apart = all(self._keeps_rows_apart(op, inside) for op in inside - scores)
+        apart = all(self.keeps_rows_apart(op, inside) for op in inside - scores)
         return frozenset(inside) if reduces and private and apart else frozenset()
 
-    def _is_contraction(self, op: Op) -> bool:
+    def is_contraction(self, op: Op) -> bool:
+        """Whether the op is a product that can be an attention's."""
         return op in self.kinds and self.kinds[op] == "contraction" and op.name == "contract"
 
-    def _climb(self, value: Value, shape: tuple[Dim, ...], seen: set[Op]) -> set[Op]:
+    def climb(self, value: Value, shape: tuple[Dim, ...], seen: set[Op]) -> set[Op]:
         """The contractions of this shape that the value is computed from, along rows."""
         op = self.producers.get(value)
         if op is None or op not in self.kinds or op in seen:
             return set()
-        if self._is_contraction(op):
+        if self.is_contraction(op):
             if op.result.type.shape != shape:
                 return set()
             seen.add(op)
             return {op}
-        if not self._along_rows(op, shape):
+        if not self.along_rows(op, shape):
             return set()
         seen.add(op)
         found: set[Op] = set()
         for operand in op.operands:
-            found |= self._climb(operand, shape, seen)
+            found |= self.climb(operand, shape, seen)
         return found
 
-    def _along_rows(self, op: Op, shape: tuple[Dim, ...]) -> bool:
+    def along_rows(self, op: Op, shape: tuple[Dim, ...]) -> bool:
         """Whether an op keeps each row of the scores to itself."""
         rows = (shape[:-1], (*shape[:-1], 1))
         if self.kinds[op] == "reduction":
@@ -93,7 +96,7 @@ class _Finder:
             return False
         return self.kinds[op] == "pointwise" or op.name in _PLAIN
 
-    def _below(self, scores: set[Op], seen: set[Op]) -> set[Op]:
+    def below(self, scores: set[Op], seen: set[Op]) -> set[Op]:
         """The ops that depend on the scores."""
         inside = set(scores)
         for op in self.graph.ops:
@@ -101,7 +104,7 @@ class _Finder:
                 inside.add(op)
         return inside
 
-    def _keeps_rows_apart(self, op: Op, inside: set[Op]) -> bool:
+    def keeps_rows_apart(self, op: Op, inside: set[Op]) -> bool:
         """Whether what is read of the scores is of the element's own row."""
         if op.name == "reshape":
             return True  # between shapes that differ in a last 1 only

@@ -17,6 +17,8 @@ is read at its own element there; else it starts a kernel of its own.
 - *reduction*: reductions whose results are read along the rows of the kernel's results, with all
   they are computed from and all that is computed from them: softmax, layer norm.
 - *attention*: two contractions with a softmax between (`attentions.py`), for a few rows at a time.
+- *attention_gradient*: what leads from the scores to the gradients of all three operands
+  (`attention_gradients.py`), likewise.
 - *contraction*, *window*: one (windowed) contraction or pooling, read at the result's own element
   by what follows it; cheap reduction-free values in front.
 """
@@ -30,6 +32,7 @@ from typing import ClassVar
 
 from stepwell.ir.graph.core import Graph, Op, Value
 from stepwell.ir.scalar import Var, variables
+from stepwell.lowering.attention_gradients import AttentionGradient, attention_gradients
 from stepwell.lowering.attentions import attentions
 from stepwell.lowering.fusion_group import Group, Read, nominal
 from stepwell.lowering.fusion_kinds import ANCHORS, REDUCING, Kinds, words
@@ -90,6 +93,12 @@ class _Partition:
         self.graph = graph
         self.kinds = Kinds(graph)
         self.attentions = attentions(graph, self.kinds)
+        self.gradients = {
+            op: found
+            for found in attention_gradients(graph, self.kinds)
+            if found.mix is None
+            for op in found.ops
+        }
         self.images = {op.result for op in graph.ops if op.name == "conv"}
         self.index = {op: i for i, op in enumerate(graph.ops)}
         self.groups: list[Group] = []
@@ -109,6 +118,9 @@ class _Partition:
         value = op.result
         readers = [group for group in self.groups if value in group.reads]
         if not readers and value not in self.needed:
+            return
+        if op in self.gradients:
+            self._place_gradient(self.gradients[op])
             return
         if op in self.attentions and self._mixing(op) is not None:
             self._join_attention(op)
@@ -147,6 +159,18 @@ class _Partition:
         assert group is not None, "what mixes is placed before"
         self._join(op, group, "attention: a few rows of it at a time are kept, never the whole")
         group.family = "attention"
+
+    def _place_gradient(self, gradient: AttentionGradient) -> None:
+        """One kernel for all of it, with its first op; the others are in it when they come."""
+        if any(gradient.rows.result in group.members for group in self.groups):
+            return
+        group = Group(len(self.groups))
+        self.groups.append(group)
+        for end in (gradient.rows, *gradient.sums):
+            group.start(end.result)
+        for op in sorted(gradient.ops, key=self.index.__getitem__, reverse=True):
+            self._join(op, group, "attention's gradient: a few rows of it at a time are kept")
+        group.family = "attention_gradient"
 
     def _materialise(
         self, op: Op, readers: list[Group], legal: list[Group], refusals: dict[int, str | None]

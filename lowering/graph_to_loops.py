@@ -41,7 +41,8 @@ from stepwell.ir.loop.core import (
 from stepwell.ir.size import symbol
 from stepwell.ir.span import Span
 from stepwell.ir.types import TensorType
-from stepwell.lowering.kernel_nest import lower_kernel
+from stepwell.lowering.attention_gradient_nest import AttentionGradientNest
+from stepwell.lowering.kernel_nest import Nest, lower_kernel
 from stepwell.lowering.peel_reshapes import peel_reshapes
 
 
@@ -145,7 +146,8 @@ class _ProgramLowering:
         inputs = zip(region.inputs, operands, strict=True)
         known = {value for value, operand in inputs if operand in self.known}
         name = free_name(name, taken)
-        kernel = lower_kernel(region, name, family, self.graph.sizes, span, known)
+        make = AttentionGradientNest if family == "attention_gradient" else Nest
+        kernel = lower_kernel(region, name, family, self.graph.sizes, span, known, make)
         self.kernels.append(kernel)
         return kernel
 

@@ -64,11 +64,12 @@ def lower_kernel(
     family: str,
     sizes: Sequence[str],
     span: Span | None,
-    known: Collection[Value] = (),
+    known: Collection[Value],
+    make: type[Nest],
 ) -> Kernel:
     """The naive nest of a kernel's region; `sizes` orders the size arguments, `known` are the
-    inputs whose elements are known before any run."""
-    nest = _Nest(region)
+    inputs whose elements are known before any run; `make` gives the family's nest."""
+    nest = make(region)
     body = nest.run()
     buffers = [
         KernelParameter(_buffer(value), "const" if value in known else "in")
@@ -140,7 +141,7 @@ class _Level:
 
 
 @dataclass
-class _Row:
+class Row:
     """A costly value kept in scratch: its buffer, and which of its subscripts it is stored by.
 
     `open` holds the indices of the loops that are storing it, until they have ended.
@@ -153,7 +154,7 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class _Site:
+class Site:
     """Where a formula is used: what its axes are, its operands, under which guard, for what."""
 
     environment: Mapping[str, Expr]
@@ -161,12 +162,14 @@ class _Site:
     guard: Expr | None
     value: Value
 
-    def inside(self, environment: Mapping[str, Expr], guard: Expr | None = None) -> _Site:
+    def inside(self, environment: Mapping[str, Expr], guard: Expr | None = None) -> Site:
         """The same, with more axes known, and under a further guard."""
         return replace(self, environment=environment, guard=_and(self.guard, guard))
 
 
-class _Nest:
+class Nest:
+    """The naive nest of a region; see the module's docstring."""
+
     def __init__(self, region: Graph) -> None:
         self.region = region
         self.producers: dict[Value, Op] = region.producers()
@@ -174,7 +177,7 @@ class _Nest:
         self.taken = {value.name for value in region.inputs}
         self.outputs = [self.fresh(name) for name, _ in region.results]
         self.levels = [_Level(None, 1)]
-        self.rows: dict[Value, _Row] = {}
+        self.rows: dict[Value, Row] = {}
         self.span: Span | None = None
 
     # ------------------------------------------------------------------ names and levels
@@ -263,7 +266,7 @@ class _Nest:
             dims = tuple(value.type.shape[i] for i in kept)
             name = self.fresh(f"{_plain(value.name)}_row")
             buffer = Buffer(name, value.type.dtype, dims, "scratch")
-            self.rows[value] = _Row(buffer, kept)
+            self.rows[value] = Row(buffer, kept)
             self.emit(Alloc(buffer, self.producers[value].span))
         order = [n for n in names if n in survey.row_names]
         self.span = op.span if op else None
@@ -319,7 +322,7 @@ class _Nest:
         operands = dict(zip(names, op.operands, strict=True))
         environment = {a.name: s for a, s in zip(formula.axes, subscripts, strict=True)}
         outer, self.span = self.span, op.span or self.span
-        expr = self._expand(formula.value, _Site(environment, operands, guard, value))
+        expr = self._expand(formula.value, Site(environment, operands, guard, value))
         if not isinstance(expr, (Const, Var, Load)):
             name = self.fresh(_plain(value.name))
             self.emit(Let(name, expr, self.span))
@@ -330,7 +333,7 @@ class _Nest:
         self.span = outer
         return expr
 
-    def _keep(self, value: Value, row: _Row, subscripts: tuple[Expr, ...], expr: Expr) -> Expr:
+    def _keep(self, value: Value, row: Row, subscripts: tuple[Expr, ...], expr: Expr) -> Expr:
         """Store a shared value where the loops around run over all of its row. What holds it then:
         of a reduction that is its place in the row, so that its loop may be cut behind it."""
         ranges = self.ranges
@@ -376,7 +379,7 @@ class _Nest:
                 self.emit(Check(needed, message, self.span))
         return inside if guard is None else Binary("and", guard, inside)
 
-    def _expand(self, expr: Expr, site: _Site) -> Expr:
+    def _expand(self, expr: Expr, site: Site) -> Expr:
         """A formula's expression with its axes replaced, its loads and reductions done."""
 
         def expand(e: Expr) -> Expr:
@@ -405,7 +408,7 @@ class _Nest:
 
     # ------------------------------------------------------------------ reductions
 
-    def _reduce(self, reduce: Reduce, site: _Site) -> Expr:
+    def _reduce(self, reduce: Reduce, site: Site) -> Expr:
         """An accumulator and its nest, at the innermost level; then a load of the accumulator."""
         name = self.fresh(_plain(site.value.name))
         if reduce.kind in ("argmax", "argmin"):
@@ -416,20 +419,20 @@ class _Nest:
         self.emit(Store(name, (), identity(reduce.kind, dtype), self.span))
         with ExitStack() as loops:
             inner = self._reduction_loops(reduce, site, loops)
-            own, term = self._term(reduce, inner)
+            own, term = self.term(reduce, inner)
             if own is not None:
                 term = Select(own, term, identity(reduce.kind, dtype))
             combined = Binary(COMBINE[reduce.kind], accumulator, term)
             self.emit(Store(name, (), combined, self.span))
         return accumulator
 
-    def _reduction_loops(self, reduce: Reduce, site: _Site, loops: ExitStack) -> _Site:
+    def _reduction_loops(self, reduce: Reduce, site: Site, loops: ExitStack) -> Site:
         inner = dict(site.environment)
         for axis in reduce.axes:
             inner[axis.name] = loops.enter_context(self.loop(self.fresh(axis.name), axis.extent))
         return site.inside(inner)
 
-    def _term(self, reduce: Reduce, site: _Site) -> tuple[Expr | None, Expr]:
+    def term(self, reduce: Reduce, site: Site) -> tuple[Expr | None, Expr]:
         """The reduction's own guard, where it is not sure to hold, and the term."""
         own = None
         if reduce.guard is not None:
@@ -437,7 +440,7 @@ class _Nest:
         term = self._expand(reduce.body, site.inside(site.environment, own))
         return own, term
 
-    def _arg_reduce(self, reduce: Reduce, name: str, site: _Site) -> Expr:
+    def _arg_reduce(self, reduce: Reduce, name: str, site: Site) -> Expr:
         """The first position of the extreme value; NaN counts as more extreme than any number."""
         dtype = reduce.body.dtype
         kind = reduce.kind.removeprefix("arg")
@@ -449,7 +452,7 @@ class _Nest:
         self.emit(Store(name, (), index(0), self.span))
         with ExitStack() as loops:
             inner = self._reduction_loops(reduce, site, loops)
-            own, term = self._term(reduce, inner)
+            own, term = self.term(reduce, inner)
             better: Expr = Binary("gt" if kind == "max" else "lt", term, best)
             if dtype.is_float:
                 nan = Binary("and", Unary("is_nan", term), Unary("not", Unary("is_nan", best)))

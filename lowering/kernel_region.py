@@ -52,6 +52,7 @@ _IDIOMS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"erf", "mul", "add"}), "gelu"),
 )
 _LONGEST = 4  # parts of a name
+_NAMED = ("attention", "attention_gradient")  # kernels called as their family
 
 
 def kernel_op(
@@ -74,7 +75,7 @@ def kernel_op(
                 backward=False,
             )
         )
-    name = "attention" if family == "attention" else kernel_name(ops)
+    name = family if family in _NAMED else kernel_name(ops)
     used = set(_sizes_used(ops))
     region = Graph(
         name,

@@ -1,9 +1,9 @@
 """Every pass there is, registered by name: import this to be able to run them.
 
 Graph to graph: differentiate, split_groups, canonicalize, fold, cse, join_pads, join_concats, dce,
-decompose, choose_layouts, recompute, fuse. Loops to loops: share_kernels, schedule, prepare,
-parallelize, update_in_place, order_calls, plan_memory, and the transformations that strategies are
-made of.
+decompose, choose_layouts, recompute_attentions, recompute, fuse. Loops to loops: share_kernels,
+schedule, prepare, parallelize, update_in_place, order_calls, plan_memory, and the transformations
+that strategies are made of.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from stepwell.lowering.parallelize import Parallelize
 from stepwell.lowering.plan_memory import PlanMemory
 from stepwell.lowering.prepare import Prepare
 from stepwell.lowering.recompute import Recompute
+from stepwell.lowering.recompute_attentions import RecomputeAttentions
 from stepwell.lowering.schedule import Schedule
 from stepwell.lowering.share_kernels import ShareKernels
 from stepwell.lowering.split_groups import SplitGroups
@@ -32,7 +33,7 @@ from stepwell.lowering.update_in_place import UpdateInPlace
 
 GRAPH_PASSES = (
     *(Differentiate, SplitGroups, Canonicalize, Fold, Cse, JoinPads, JoinConcats, Dce),
-    *(Decompose, ChooseLayouts, Recompute, Fuse),
+    *(Decompose, ChooseLayouts, RecomputeAttentions, Recompute, Fuse),
 )
 LOOP_PASSES = (
     ShareKernels,

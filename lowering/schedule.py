@@ -14,6 +14,7 @@ from stepwell.ir.loop.core import Kernel, Program
 from stepwell.ir.target import Target, UnknownTarget, named
 from stepwell.lowering.knobs import tuned
 from stepwell.lowering.strategies.attention import schedule_attention
+from stepwell.lowering.strategies.attention_gradient import schedule_attention_gradient
 from stepwell.lowering.strategies.contraction import schedule_contraction
 from stepwell.lowering.strategies.convolution import schedule_convolution
 from stepwell.lowering.strategies.correlation import schedule_correlation
@@ -61,6 +62,7 @@ def schedule_kernel(kernel: Kernel, target: Target, winograd: bool = True) -> Ke
     again = partial(schedule_kernel, winograd=winograd)
     return (
         schedule_attention(kernel, target)
+        or schedule_attention_gradient(kernel, target)
         or schedule_strided(kernel, target, again)
         or schedule_correlation(kernel, target)
         or schedule_depthwise_gradient(kernel, target)

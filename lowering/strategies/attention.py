@@ -89,14 +89,14 @@ def _tiled(kernel: Kernel, target: Target) -> Kernel:
 
     dtype = weights.dtype
     tile = choose_tile(extent, columns, 0, dtype, target)
-    height = _dividing(extent, tile.rows)
+    height = dividing(extent, tile.rows)
     tiles = split(kernel, row, height, "bound", ("row_tile", "row"))
-    kernel, row = _roomy(simplify_kernel(tiles.kernel), parts.scores, tile.width), tiles.inner
+    kernel, row = roomy(simplify_kernel(tiles.kernel), parts.scores, tile.width), tiles.inner
     kernel, softmax = fission(kernel, row, parts.scores, height)
     packed = next(load.buffer for load in loads(_factors(kernel, parts.mix)[0]))
     kernel, mix = fission(kernel, softmax, packed, height)
-    kernel = _product(kernel, row, parts.score, height, tiles.outer, target)
-    kernel = _product(kernel, mix, parts.mix, height, tiles.outer, target)
+    kernel = tiled_product(kernel, row, parts.score, height, tiles.outer, target)
+    kernel = tiled_product(kernel, mix, parts.mix, height, tiles.outer, target)
     kernel = vectorize_inward(kernel, softmax, target.lanes(dtype), target, most=2)
     kernel = _side_by_side(kernel, softmax, height)
     return without_single_loops(kernel)
@@ -157,17 +157,17 @@ def _scratch_first(kernel: Kernel) -> Kernel:
     return replace(kernel, body=(*allocations, *body))
 
 
-def _roomy(kernel: Kernel, name: str, by: int) -> Kernel:
+def roomy(kernel: Kernel, name: str, by: int) -> Kernel:
     """Scratch with room for whole panels of columns: their stores are not guarded."""
 
-    def roomy(statement: Statement) -> Statement:
+    def widened(statement: Statement) -> Statement:
         if isinstance(statement, Alloc) and statement.buffer.name == name:
             *outer, last = statement.buffer.shape
             shape = (*outer, ceildiv(last, by) * by)
             return replace(statement, buffer=replace(statement.buffer, shape=shape))
         return statement
 
-    return replace(kernel, body=map_statements(kernel.body, roomy))
+    return replace(kernel, body=map_statements(kernel.body, widened))
 
 
 def _score_alone(kernel: Kernel, row: str, parts: _Parts) -> Kernel:
@@ -210,7 +210,7 @@ def _factors(kernel: Kernel, column: str) -> tuple[Expr, Expr]:
     return a, across[0]
 
 
-def _dividing(extent: object, tallest: int) -> int:
+def dividing(extent: object, tallest: int) -> int:
     """A height that leaves no rest, where one is near."""
     if isinstance(extent, int):
         for height in range(min(tallest, extent), tallest // 2, -1):
@@ -222,12 +222,12 @@ def _dividing(extent: object, tallest: int) -> int:
 # ---------------------------------------------------------------------- one product
 
 
-def _product(
+def tiled_product(
     kernel: Kernel, row: str, column: str, height: int, before: str, target: Target
 ) -> Kernel:
     """The product of a tile's rows, in a register tile; what is strided across columns is packed
     before the loop `before`."""
-    kernel = _padded(_plain(kernel, column), row, height)
+    kernel = padded(_plain(kernel, column), row, height)
     deep, lanes = _deep(kernel, column).index, target.lanes(_factors(kernel, column)[1].dtype)
     extent = find_loop(kernel.body, column).extent
     wide = min(VECTORS, -(-extent // lanes)) if isinstance(extent, int) else VECTORS
@@ -245,7 +245,7 @@ def _product(
 def _side_by_side(kernel: Kernel, row: str, height: int) -> Kernel:
     """Several rows of the softmax at once: one hides the latency of the other's sums of lanes."""
     rows = next(rows for rows in range(SIDE_BY_SIDE, 0, -1) if height % rows == 0)
-    kernel = simplify_kernel(widen(_padded(kernel, row, height), row, height))
+    kernel = simplify_kernel(widen(padded(kernel, row, height), row, height))
     parts = split(kernel, row, rows)
     return jam(parts.kernel, parts.inner, "unrolled")
 
@@ -263,16 +263,16 @@ def _plain(kernel: Kernel, column: str) -> Kernel:
     return replace(kernel, body=replace_loop(kernel.body, _deep(kernel, column).index, plain))
 
 
-def _padded(kernel: Kernel, row: str, height: int) -> Kernel:
+def padded(kernel: Kernel, row: str, height: int) -> Kernel:
     """A loop of at most `height` iterations as one of exactly so many, the spare ones guarded."""
 
-    def padded(loop: For) -> Block:
+    def whole(loop: For) -> Block:
         if loop.extent == height:
             return (loop,)
         inside = Binary("lt", Var(row), from_dim(loop.extent))
         return (replace(loop, extent=height, body=_under(loop.body, inside)),)
 
-    return replace(kernel, body=replace_loop(kernel.body, row, padded))
+    return replace(kernel, body=replace_loop(kernel.body, row, whole))
 
 
 def _under(block: Block, condition: Expr) -> Block:

@@ -23,6 +23,7 @@ from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.localize import localize
 from stepwell.lowering.transforms.nan_apart import nan_apart
 from stepwell.lowering.transforms.navigate import ScheduleError, replace_loop
+from stepwell.lowering.transforms.promote import promote
 from stepwell.lowering.transforms.simplify import simplify_kernel
 from stepwell.lowering.transforms.split import Tail, split
 from stepwell.lowering.transforms.squares import squares
@@ -272,6 +273,19 @@ class Distribute:
 
 
 @dataclass(frozen=True)
+class Promote:
+    """`for i { for j { s[j] = s[j] + x } }` → `for j { … for i { total[] = total[] + x } … }`."""
+
+    loop: str
+    kernel: str = ""
+    name: ClassVar[str] = "promote"
+    kind: ClassVar[str] = "loop"
+
+    def run(self, ir: Loops) -> Loops:
+        return _apply(ir, self.kernel, self.loop, lambda k: promote(k, self.loop))
+
+
+@dataclass(frozen=True)
 class Fission:
     """`for j { S; T }` → `for j { S }; for j { T }`, where S is all that stores to `stored`."""
 
@@ -305,4 +319,5 @@ TRANSFORMS = (
     Localize,
     Distribute,
     Fission,
+    Promote,
 )
