@@ -4,6 +4,8 @@ In: a program. Out: `Dependences` between the calls, by their numbers in the pro
 
     0: call f(x, a)    1: call g(a, b)    2: call h(x, a)      1 reads what 0 wrote;
                                                                2 writes what 1 reads
+
+A state is written after all checks, so that a run that fails has changed nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import heapq
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from stepwell.ir.loop.core import Call, Program
+from stepwell.ir.loop.core import Call, Check, Program, statements
 
 
 def touched(program: Program, call: Call) -> Iterator[tuple[str, bool, bool]]:
@@ -22,6 +24,18 @@ def touched(program: Program, call: Call) -> Iterator[tuple[str, bool, bool]]:
         yield name, parameter.role != "out", parameter.is_written
 
 
+def checking_calls(program: Program) -> set[int]:
+    """The numbers of the calls that may fail; none where there is no state to keep whole."""
+    if not program.with_role("state"):
+        return set()
+    kernels = {
+        kernel.name
+        for kernel in program.kernels
+        if any(isinstance(statement, Check) for statement in statements(kernel.body))
+    }
+    return {number for number, call in enumerate(program.calls) if call.kernel in kernels}
+
+
 class Dependences:
     """Between the calls of a program: that of writers and readers in its order, and more."""
 
@@ -29,9 +43,13 @@ class Dependences:
         self.before: list[set[int]] = []
         writer: dict[str, int] = {}
         readers: dict[str, set[int]] = {}
+        states = {item.buffer.name for item in program.with_role("state")}
+        checking = checking_calls(program)
         for number, call in enumerate(program.calls):
             own: set[int] = set()
             arguments = list(touched(program, call))
+            if any(is_written and name in states for name, _, is_written in arguments):
+                own |= {check for check in checking if check < number}
             for name, _, is_written in arguments:
                 own |= {writer[name]} if name in writer else set()
                 own |= readers.get(name, set()) if is_written else set()

@@ -8,9 +8,9 @@
       for i in 0..N { y[i] = w[i] - g[i] }              for i in 0..N { y[i] = y[i] - g[i] }
     }                                                 }
 
-That is right where all others that read the old value can run before, and where the kernel itself
-reads each element before it stores it (`in_place.py`). Else the new value is put aside and copied,
-as soon as the old one is not read any more.
+That is right where all others that read the old value can run before, and all that may fail, and
+where the kernel itself reads each element before it stores it (`in_place.py`). Else the new value
+is put aside and copied, as soon as the old one is not read any more and nothing can fail.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import ClassVar
 from stepwell.ir.loop.analysis import fresh_name, loads_of, stores_of
 from stepwell.ir.loop.core import Call, Kernel, Program
 from stepwell.ir.scalar import Load
-from stepwell.lowering.call_order import Dependences, touched
+from stepwell.lowering.call_order import Dependences, checking_calls, touched
 from stepwell.lowering.in_place import as_one, can_reuse
 
 
@@ -53,7 +53,7 @@ class _Updates:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.calls = list(program.calls)
-        self.order = Dependences(program)
+        self.order, self.checking = Dependences(program), checking_calls(program)
         self.kernels = {kernel.name: kernel for kernel in program.kernels}
         self.merged: dict[int, Kernel] = {}  # the kernels of calls in which two arguments are one
         self.copies = {i: c for i, c in enumerate(self.calls) if _copies(self.kernels[c.kernel])}
@@ -61,13 +61,13 @@ class _Updates:
 
     def run(self) -> Program:
         for update in list(self._updates()):
-            readers = self._readers(update.state) - {update.maker, update.copy}
+            first = self._readers(update.state) - {update.maker, update.copy} | self.checking
             if update.aside in self.done:  # it lies where another state does
                 continue
-            if any(self.order.precedes(update.maker, reader) for reader in readers):
+            if update.maker in first or any(self.order.precedes(update.maker, n) for n in first):
                 continue
             if self._merges(update):
-                self._put(update, readers)
+                self._put(update, first)
         return self._result() if self.done else self.program
 
     def _updates(self) -> Iterator[_Update]:
@@ -118,12 +118,12 @@ class _Updates:
         self.calls[update.maker] = replace(call, arguments=arguments)
         return True
 
-    def _put(self, update: _Update, readers: set[int]) -> None:
-        """The maker writes the state, after all that read its old value."""
+    def _put(self, update: _Update, first: set[int]) -> None:
+        """The maker writes the state, after all that come first."""
         self.done[update.aside] = update.state
         del self.copies[update.copy]
-        for reader in readers:
-            self.order.require(reader, update.maker)
+        for number in first:
+            self.order.require(number, update.maker)
 
     # ------------------------------------------------------------------ the new program
 

@@ -153,6 +153,27 @@ def test_the_catalogues_example_of_a_number_that_is_not_finite() -> None:
     assert "loss      = mean(log(scale(x)))" in str(caught.value)
 
 
+def test_a_step_that_fails_has_changed_nothing() -> None:
+    trainer = sw.trainer("""
+        use nn
+        model net(ids: i32[N, 4]) -> f32[N, 5] {
+            mean(nn.embedding(ids, count: 20, width: 16), axis: 1)
+                |> nn.batch_norm |> nn.dense(units: 5)
+        }
+        train net(ids: i32[N, 4], label: i32[N]) {
+            loss      = cross_entropy(net(ids), label)
+            optimizer = sgd(lr: 0.1)
+        }""")
+    ids, label = np.arange(24, dtype="i4").reshape(6, 4) % 20, np.arange(6, dtype="i4") % 5
+    before = {path: array.copy() for path, array in trainer.state.items()}
+    for wrong in ((ids, label + 5), (ids + 17, label)):
+        with pytest.raises(sw.InputError, match="an index is outside its axis of size"):
+            trainer.step(*wrong)
+        assert all((array == before[path]).all() for path, array in trainer.state.items())
+    trainer.step(ids, label)
+    assert not any((array == before[path]).all() for path, array in trainer.state.items())
+
+
 def test_a_stream_is_evaluated_as_arrays_are(file: Path, data: dict[str, Array]) -> None:
     trainer = sw.trainer(file)
     batches = [(data["x"][i : i + 64], data["label"][i : i + 64]) for i in (0, 64, 128)]
