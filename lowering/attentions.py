@@ -35,6 +35,21 @@ def attentions(graph: Graph, kinds: Kinds) -> dict[Op, Op]:
     return found
 
 
+def comparisons(graph: Graph, kinds: Kinds) -> frozenset[Op]:
+    """The ops that compare positions, or combine that: made of nothing but iotas, constants and
+    single elements. In an attention they tell what is hidden, and what need not be computed."""
+    known = {value for value in graph.values() if value.type.elements == 1}
+    found: set[Op] = set()
+    for op in graph.ops:
+        if op not in kinds or op.result.type.dtype.is_float or not known.issuperset(op.operands):
+            continue
+        if kinds[op] in ("view", "pointwise"):
+            known.add(op.result)
+        if kinds[op] == "pointwise":
+            found.add(op)
+    return frozenset(found)
+
+
 @dataclass
 class Finder:
     """What is computed along the rows of scores, and from which."""

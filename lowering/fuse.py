@@ -33,7 +33,7 @@ from typing import ClassVar
 from stepwell.ir.graph.core import Graph, Op, Value
 from stepwell.ir.scalar import Var, variables
 from stepwell.lowering.attention_gradients import AttentionGradient, attention_gradients
-from stepwell.lowering.attentions import attentions
+from stepwell.lowering.attentions import attentions, comparisons
 from stepwell.lowering.fusion_group import Group, Read, nominal
 from stepwell.lowering.fusion_kinds import ANCHORS, REDUCING, Kinds, words
 from stepwell.lowering.kernel_region import kernel_op
@@ -99,6 +99,7 @@ class _Partition:
             if found.mix is None
             for op in found.ops
         }
+        self.comparisons = comparisons(graph, self.kinds)
         self.images = {op.result for op in graph.ops if op.name == "conv"}
         self.index = {op: i for i, op in enumerate(graph.ops)}
         self.groups: list[Group] = []
@@ -125,6 +126,13 @@ class _Partition:
         if op in self.attentions and self._mixing(op) is not None:
             self._join_attention(op)
             return
+        if op in self.comparisons:
+            hidden = [group for group in readers if group.family == "attention"]
+            for group in hidden:
+                self._join(op, group, "it compares positions: what it hides is not computed")
+            readers = [group for group in readers if group not in hidden]
+            if hidden and not readers and value not in self.needed:
+                return
         refusals = {group.number: self._refusal(op, group, readers) for group in readers}
         legal = [group for group in readers if refusals[group.number] is None]
         if self.kinds[op] == "view":

@@ -10,15 +10,19 @@ loops over that row (softmax), and a second sum of products with it (the mix). O
       for panel  { result[rows, panel]  += weights[rows, j] × values[j, panel]    in registers }
     }
 
+Panels in which every row of the tile has a weight of 0 (`position_masks.py`) are passed over.
 The rows of a tile stay in the first or second cache. See Dao et al., "FlashAttention", 2022, for
 the idea; whole rows need no correction of the maximum.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import partial, reduce
 
 from stepwell.ir.loop.analysis import (
+    allocations,
     kernel_buffers,
     map_statements,
     reads,
@@ -37,10 +41,12 @@ from stepwell.ir.loop.core import (
     Store,
     statements,
 )
+from stepwell.ir.ranges import Ranges, lower_bound
 from stepwell.ir.scalar import (
     Binary,
     Expr,
     Load,
+    Unary,
     Var,
     as_dim,
     coefficient,
@@ -48,10 +54,11 @@ from stepwell.ir.scalar import (
     loads,
     variables,
 )
-from stepwell.ir.size import ceildiv
+from stepwell.ir.size import Dim, ceildiv, provably_le, substitute, symbol
 from stepwell.ir.target import Target
 from stepwell.lowering.strategies.loops import vectorize_inward
-from stepwell.lowering.strategies.products import factors_of, term_of
+from stepwell.lowering.strategies.position_masks import COLUMN, PositionMask, position_mask
+from stepwell.lowering.strategies.products import factors_of, term_of, without_outer_lets
 from stepwell.lowering.strategies.register_tile import VECTORS, choose_tile
 from stepwell.lowering.transforms.fission import fission, widen
 from stepwell.lowering.transforms.jam import jam
@@ -59,6 +66,7 @@ from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, repl
 from stepwell.lowering.transforms.pack import pack
 from stepwell.lowering.transforms.reorder import perfect_nest, reorder
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
+from stepwell.lowering.transforms.skip import common_width, skip
 from stepwell.lowering.transforms.split import split
 from stepwell.lowering.transforms.squares import squares
 
@@ -76,10 +84,12 @@ def schedule_attention(kernel: Kernel, target: Target) -> Kernel | None:
 
 
 def _tiled(kernel: Kernel, target: Target) -> Kernel:
-    kernel, row = _row_innermost(kernel)
+    kernel, row = _row_innermost(without_outer_lets(kernel))
     parts = _parts(kernel, row)
     extent = find_loop(kernel.body, row).extent
     columns = find_loop(kernel.body, parts.score).extent
+    kept = frozenset(b.name for b in allocations(kernel.body) if b.space == "scratch")
+    mask = position_mask(find_loop(kernel.body, row).body, row, columns, kept)
     kernel = _score_alone(kernel, row, parts)
     kernel = _plain(kernel, parts.mix)
     weights = _factors(kernel, parts.mix)[0]
@@ -99,7 +109,55 @@ def _tiled(kernel: Kernel, target: Target) -> Kernel:
     kernel = tiled_product(kernel, mix, parts.mix, height, tiles.outer, target)
     kernel = vectorize_inward(kernel, softmax, target.lanes(dtype), target, most=2)
     kernel = _side_by_side(kernel, softmax, height)
+    if mask is not None:
+        rows = _Rows(mask.row, tiles.outer, height)
+        kernel = _without_hidden(kernel, mask, rows, deep, kept | {parts.scores, packed})
     return without_single_loops(kernel)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The tiles of a loop over rows: its index, that of the tiles, rows in a tile."""
+
+    index: str
+    tile: str
+    height: int
+
+    def outermost(self, dim: Dim, greatest: bool) -> Dim:
+        """The dim over rows at that of the tile's rows where it is greatest, or least."""
+        factor = coefficient(dim, self.index)
+        last = isinstance(factor, int) and (factor > 0) == greatest
+        row = symbol(self.tile) * self.height + (self.height - 1 if last else 0)
+        return substitute(dim, {self.index: row})
+
+
+def _without_hidden(
+    kernel: Kernel, mask: PositionMask, rows: _Rows, mix: str, kept: frozenset[str]
+) -> Kernel:
+    """The kernel that passes over columns in which no row of a tile has a weight; not in tiles in
+    which some row may see no column: it would see all of them."""
+    tiles = find_loop(kernel.body, rows.tile)
+    ranges = {rows.tile: tiles.extent} | dict.fromkeys(mask.data)
+    least = [rows.outermost(dim, greatest=False) for dim in mask.seen]
+    unsure = [mask.holds(dim) for dim in least if not _is_natural(dim, ranges)]
+
+    def needed(first: Dim, last: Dim) -> Expr:
+        bounds = (rows.outermost(dim, greatest=True) for dim in mask.bounds)
+        conditions = [
+            mask.holds(substitute(dim, {COLUMN: last if coefficient(dim, COLUMN) == 1 else first}))
+            for dim in bounds
+        ]
+        found = reduce(partial(Binary, "and"), conditions)
+        return reduce(lambda x, sure: Binary("or", x, Unary("not", sure)), unsure, found)
+
+    width = common_width(kernel, rows.tile, kept)
+    kernel = split(kernel, mix, width, "bound", (f"{mix}_block", mix)).kernel
+    return skip(_scratch_inside(kernel, rows.tile, kept), rows.tile, kept, width, needed)
+
+
+def _is_natural(dim: Dim, ranges: Ranges) -> bool:
+    low = lower_bound(dim, ranges)
+    return low is not None and provably_le(0, low)
 
 
 @dataclass(frozen=True)
@@ -134,15 +192,16 @@ def _row_innermost(kernel: Kernel) -> tuple[Kernel, str]:
     if len(rows) != 1:
         raise ScheduleError("one axis numbers the rows")
     order = (*(name for name in nest if name != rows[0]), rows[0])
-    kernel = reorder(_scratch_inside(kernel, nest[-1]), nest[0], order)
+    scratch = {buffer.name for buffer in allocations(kernel.body)}
+    kernel = reorder(_scratch_inside(kernel, nest[-1], scratch), nest[0], order)
     return _scratch_first(kernel), rows[0]
 
 
-def _scratch_inside(kernel: Kernel, index: str) -> Kernel:
+def _scratch_inside(kernel: Kernel, index: str, names: Collection[str]) -> Kernel:
     """Scratch allocated in the loop that uses it: its iterations share nothing."""
-    allocations = tuple(s for s in kernel.body if isinstance(s, Alloc))
-    rest = tuple(s for s in kernel.body if not isinstance(s, Alloc))
-    body = replace_loop(rest, index, lambda loop: (replace(loop, body=(*allocations, *loop.body)),))
+    moved = tuple(s for s in kernel.body if isinstance(s, Alloc) and s.buffer.name in names)
+    rest = tuple(s for s in kernel.body if s not in moved)
+    body = replace_loop(rest, index, lambda loop: (replace(loop, body=(*moved, *loop.body)),))
     return replace(kernel, body=body)
 
 
@@ -172,6 +231,8 @@ def roomy(kernel: Kernel, name: str, by: int) -> Kernel:
 
 def _score_alone(kernel: Kernel, row: str, parts: _Parts) -> Kernel:
     """The loop over scores with nothing but the scores in it, as the first of the row's body."""
+    body = replace_loop(kernel.body, parts.score, lambda loop: (_scores_first(loop, parts),))
+    kernel = replace(kernel, body=body)
     score = find_loop(kernel.body, parts.score)
     last = score.body[-1]
     if not (isinstance(last, Store) and last.buffer == parts.scores):
@@ -186,6 +247,19 @@ def _score_alone(kernel: Kernel, row: str, parts: _Parts) -> Kernel:
         return (replace(loop, body=(first, *(s for s in loop.body if s is not first))),)
 
     return replace(kernel, body=replace_loop(kernel.body, row, reordered))
+
+
+def _scores_first(loop: For, parts: _Parts) -> For:
+    """The loop over scores with lets that these do not need behind them."""
+    at = next(i for i, s in enumerate(loop.body) if parts.scores in writes((s,)))
+    first: Block = ()
+    late: Block = ()
+    for statement in reversed(loop.body[: at + 1]):
+        if isinstance(statement, Let) and statement.name not in variables_of(first):
+            late = (statement, *late)
+        else:
+            first = (statement, *first)
+    return replace(loop, body=(*first, *late, *loop.body[at + 1 :]))
 
 
 def _deep(kernel: Kernel, column: str) -> For:
