@@ -16,6 +16,9 @@ they are read, so its nest reads and writes images channels last, and no operato
 knows of layouts. Channels last, the numbers of a pixel are side by side: they fill the vectors of
 whatever the image's size, and no vector straddles the end of a row.
 
+A graph whose windows are all depthwise, on rows that fill vectors, or of one pixel stays channels
+first: its nests have vectors along rows, and nothing is turned at its ends.
+
 Element-wise operators, poolings, reductions and concatenations follow their operands. The graph's
 own inputs and results stay as they are: the first convolution reads one number of an image at a
 time, so it takes any layout; an image of many channels is turned before its windows are read. A
@@ -51,6 +54,7 @@ from stepwell.ir.scalar import (
 Permutation = tuple[int, ...]
 
 FEW = 16  # channels below which an image is read as it lies
+WIDE = 32  # columns from which vectors along a row are mostly full
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class ChooseLayouts:
         uses = graph.uses()
         turns = {op.result for op in graph.ops if _turns(op, uses)}
         if not turns or any(op.regions for op in graph.ops):
+            return graph
+        if not any(_wants_channels_last(op) for op in graph.ops):
             return graph
         return remove_dead(rewrite(graph, _Assignment(turns).rule))
 
@@ -78,6 +84,17 @@ def _turns(op: Op, uses: Mapping[Value, Sequence[Op]]) -> bool:
     ]
     plain = op.attributes["groups"] == 1 or op.operands[1].type.shape[1] == 1
     return bool(plain and not (done and all(done)))
+
+
+def _wants_channels_last(op: Op) -> bool:
+    """Whether the op is quicker channels last: all that makes an image of another does, but for a
+    product with each pixel, and a depthwise window on rows that fill vectors."""
+    if op.name != "conv":
+        return op.name in ("window_max", "window_sum", "index")
+    columns, window = op.operands[0].type.shape[-1], op.operands[1].type.shape[2:]
+    depthwise = op.attributes["groups"] != 1 and isinstance(columns, int) and columns >= WIDE
+    plain = all(step == 1 for step in op.attributes["stride"])
+    return not plain or not (depthwise or all(extent == 1 for extent in window))
 
 
 def _to_last(rank: int) -> Permutation:

@@ -20,6 +20,7 @@ from stepwell.lowering.strategies.convolution import schedule_convolution
 from stepwell.lowering.strategies.correlation import schedule_correlation
 from stepwell.lowering.strategies.depthwise_gradient import schedule_depthwise_gradient
 from stepwell.lowering.strategies.loops import schedule_loops
+from stepwell.lowering.strategies.row_window import schedule_row_window
 from stepwell.lowering.strategies.strided import schedule_strided
 from stepwell.lowering.strategies.window import schedule_window
 from stepwell.lowering.strategies.winograd import schedule_winograd
@@ -70,5 +71,6 @@ def schedule_kernel(kernel: Kernel, target: Target, winograd: bool = True) -> Ke
         or schedule_convolution(kernel, target)
         or schedule_contraction(kernel, target)
         or schedule_window(kernel, target)
+        or schedule_row_window(kernel, target)
         or schedule_loops(kernel, target)
     )

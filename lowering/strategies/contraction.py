@@ -4,7 +4,7 @@ In: a naive nest whose heart is `acc[] = acc[] + A * B`. Its result axes fall in
 both factors (*batch*), in A only (*rows*), in B only and last in the result (*columns*), in B only
 and elsewhere (*outer*). Out, with m×n a register tile:
 
-    pack A: panels of m rows, contiguous in k (or read it in place, see `_reads_a`)
+    pack A: panels of m rows, contiguous in k (or read it in place: `_reads_a`, `_reads_b`)
     for batch, outer { for column block jb {
       pack B of the block: panels of n columns, contiguous in k
       for row block ib { for panel j in jb { for panel i in ib {
@@ -21,7 +21,10 @@ High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008, for the idea.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from math import ceil
+from typing import TypeGuard
 
 from stepwell.ir.loop.analysis import kernel_buffers, map_statements, stores_of
 from stepwell.ir.loop.core import For, Kernel, LoopKind, Statement, Store, statements
@@ -57,7 +60,7 @@ SMALL = 4  # rows below which packing costs more than it saves
 
 def schedule_contraction(kernel: Kernel, target: Target) -> Kernel | None:
     """The packed, tiled kernel; None where the kernel is not a product worth it."""
-    kernel = without_outer_lets(kernel)
+    kernel = without_single_loops(without_outer_lets(kernel))
     found = find_product(kernel)
     if found is None:
         return None
@@ -88,7 +91,7 @@ def _tiled(kernel: Kernel, found: Product, tile: Tile, target: Target) -> Kernel
     blocks = split(kernel, panels.outer, tile.column_panels, "bound", ("column_block", "panel"))
     columns = (blocks.inner, vectors.outer, vectors.inner)
     kernel = reorder(simplify_kernel(blocks.kernel), row, (blocks.outer, row, *columns))
-    if not constant:
+    if not constant and not _reads_b(kernel, (deep, vectors.inner), tile, target):
         one = find_loop(kernel.body, blocks.outer).extent == 1
         room = find_loop(kernel.body, blocks.inner).extent if one else tile.column_panels
         kernel = _pack_b(kernel, columns, deep, row, (room, tile.vectors, tile.lanes))
@@ -129,24 +132,52 @@ def _rows(kernel: Kernel, row: str, outside: tuple[str, ...], tile: Tile, target
 
 
 def _reads_a(kernel: Kernel, loops: tuple[str, str], height: int, target: Target) -> bool:
-    """Whether A is read where it is: a tile's rows stay in the first cache, one line of each.
-
-    The cache is indexed within a page, so it holds l1 // page lines a multiple of a page apart; a
-    few more come from the second cache in time.
-    """
-    a = factor_of(kernel, loops[1], "a")
-    if not isinstance(a, Load) or a.guard is not None or a.dtype != a.dtype.compute:
+    """Whether A is read where it is: a tile's rows stay in the first cache, one line of each; a
+    few more come from the second cache in time."""
+    row, deep = loops
+    a = factor_of(kernel, deep, "a")
+    if not _is_plain(a) or guards_on(kernel, row):
         return False
-    if guards_on(kernel, loops[0]):
-        return False
-    across, along = (stride(a, kernel_buffers(kernel)[a.buffer].shape, name) for name in loops)
+    across, along = (_stride(kernel, a, name) for name in loops)
     if across is None or along is None or 1 not in (across, along):
         return False
-    lines = [
-        number * across * a.dtype.bytes % target.page // target.line for number in range(height)
-    ]
     ways = target.l1 // target.page
-    return max(map(lines.count, lines)) <= ways + ways // 4
+    return _crowd(height, across * a.dtype.bytes, 1, target) <= ways + ways // 4
+
+
+def _reads_b(kernel: Kernel, loops: tuple[str, str], tile: Tile, target: Target) -> bool:
+    """Whether B is read where it is: its columns lie side by side, and a panel of them stays in
+    the first cache, beside A, for all tiles of rows."""
+    deep, lane = loops
+    b, depth = factor_of(kernel, deep, "b"), find_loop(kernel.body, deep).extent
+    if not _is_plain(b) or guards_on(kernel, lane) or not isinstance(depth, int):
+        return False
+    across = _stride(kernel, b, deep)
+    if across is None or _stride(kernel, b, lane) != 1:
+        return False
+    lines = ceil(tile.width * b.dtype.bytes / target.line)
+    ways = target.l1 // target.page
+    return _crowd(depth, across * b.dtype.bytes, lines, target) <= ways * 3 // 4
+
+
+def _is_plain(factor: Expr) -> TypeGuard[Load]:
+    """Whether a factor's elements are what lies in memory."""
+    plain = isinstance(factor, Load) and factor.guard is None
+    return plain and factor.dtype == factor.dtype.compute
+
+
+def _stride(kernel: Kernel, load: Load, index: str) -> int | None:
+    return stride(load, kernel_buffers(kernel)[load.buffer].shape, index)
+
+
+def _crowd(rows: int, step: int, lines: int, target: Target) -> int:
+    """The most lines at one place of the first cache, of so many rows `step` bytes apart: it is
+    indexed within a page, so it holds l1 // page lines a multiple of a page apart."""
+    sets = target.page // target.line
+    count = Counter(
+        (row * step // target.line + line) % sets for row in range(rows) for line in range(lines)
+    )
+    return max(count.values())
 
 
 def _whole_a(kernel: Kernel) -> Kernel:

@@ -39,7 +39,7 @@ from stepwell.lowering.strategies.pixel_tile import PixelTile, choose_pixel_tile
 from stepwell.lowering.strategies.products import Terms, find_terms, without_outer_lets
 from stepwell.lowering.transforms.fuse_loops import fuse_loops
 from stepwell.lowering.transforms.jam import jam
-from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
+from stepwell.lowering.transforms.navigate import ScheduleError, as_kind, find_loop, replace_loop
 from stepwell.lowering.transforms.pack import pack
 from stepwell.lowering.transforms.reassociate import reassociate
 from stepwell.lowering.transforms.reorder import reorder
@@ -89,6 +89,8 @@ def find_convolution(kernel: Kernel) -> tuple[Kernel, Convolution] | None:
     if terms is None or len(terms.factors) != 2:
         return None
     found = _anatomy(terms, image, windowed[image])
+    if found is not None and terms.order[-1] in found.pixels and not _windowed(found.x, terms):
+        return None  # a product whose columns are pixels: they lie side by side
     if found is None or not _is_constant(kernel, (*found.pixels, found.channel)):
         return None
     extents = [find_loop(kernel.body, name).extent for name in found.pixels]
@@ -232,14 +234,8 @@ def _padded(kernel: Kernel, found: Convolution, before: str, lanes: int) -> Kern
         return kernel
     kernel, copy = stage(kernel, guarded[0], "padded", before)
     parts = split(kernel, copy, lanes, "peel")
-    return _as(_as(parts.kernel, parts.inner, "vector"), parts.rest, "vector")
-
-
-def _as(kernel: Kernel, index: str | None, kind: LoopKind) -> Kernel:
-    if index is None:
-        return kernel
-    body = replace_loop(kernel.body, index, lambda loop: (replace(loop, kind=kind),))
-    return replace(kernel, body=body)
+    kernel = as_kind(parts.kernel, parts.inner, "vector")
+    return as_kind(kernel, parts.rest, "vector") if parts.rest else kernel
 
 
 def _scheduled(kernel: Kernel, piece: Piece, sizes: dict[str, int], streams: bool) -> Kernel:

@@ -13,7 +13,6 @@ The cheaper one is taken: the one whose loads are contiguous more often.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 from stepwell.ir.dtypes import I64, DType
@@ -33,7 +32,7 @@ from stepwell.lowering.transforms.fuse_loops import fuse_loops
 from stepwell.lowering.transforms.interchange import interchange
 from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.nan_apart import nan_apart
-from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
+from stepwell.lowering.transforms.navigate import ScheduleError, as_kind, find_loop
 from stepwell.lowering.transforms.reorder import perfect_nest
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
 from stepwell.lowering.transforms.split import split
@@ -198,13 +197,8 @@ def _is_elementwise(loop: For, registers: frozenset[str]) -> bool:
 
 def _vector_loop(kernel: Kernel, index: str, lanes: int) -> Kernel:
     parts = split(kernel, index, lanes, "peel")
-    kernel = _as_vector(parts.kernel, parts.inner)
-    return _as_vector(kernel, parts.rest) if parts.rest else kernel
-
-
-def _as_vector(kernel: Kernel, index: str) -> Kernel:
-    body = replace_loop(kernel.body, index, lambda loop: (replace(loop, kind="vector"),))
-    return replace(kernel, body=body)
+    kernel = as_kind(parts.kernel, parts.inner, "vector")
+    return as_kind(kernel, parts.rest, "vector") if parts.rest else kernel
 
 
 # ---------------------------------------------------------------------- across

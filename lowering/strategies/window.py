@@ -18,7 +18,7 @@ middle there are no guards; on the border the taps outside are known once the lo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil, prod
 
 from stepwell.ir.loop.analysis import loads_of, register_names, stores_of
@@ -36,7 +36,7 @@ from stepwell.lowering.strategies.pieces import (
 )
 from stepwell.lowering.strategies.products import reduction_nest, without_outer_lets
 from stepwell.lowering.transforms.jam import jam
-from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
+from stepwell.lowering.transforms.navigate import ScheduleError, as_kind, find_loop
 from stepwell.lowering.transforms.pack import pack
 from stepwell.lowering.transforms.reorder import reorder
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
@@ -71,6 +71,21 @@ def schedule_window(kernel: Kernel, target: Target) -> Kernel | None:
 
 def find_window(kernel: Kernel) -> Window | None:
     """The anatomy of the kernel, where it is one nest around one reduction over small windows."""
+    found = windowed_sum(kernel)
+    if found is None:
+        return None
+    order, taps, windowed = found
+    channel, body = order[-1], find_loop(kernel.body, taps[-1]).body
+    if channel in windowed or not _is_contiguous(body, set(taps), channel):
+        return None
+    pixels = tuple(n for n in order if n in windowed)[-2:]
+    images = tuple(n for n in order[:-1] if n not in pixels)
+    return Window(images, pixels, channel, taps)
+
+
+def windowed_sum(kernel: Kernel) -> tuple[list[str], tuple[str, ...], set[str]] | None:
+    """Result loops in the order of what is stored, loops over taps, and the result's indices that
+    are added to taps; None where the kernel is not one nest around one small window."""
     nests = reduction_nest(kernel)
     if nests is None:
         return None
@@ -82,13 +97,8 @@ def find_window(kernel: Kernel) -> Window | None:
     order = [i.name for i in stores_of(body)[-1].indices if isinstance(i, Var)]
     if set(order) != set(nest) or len(order) != len(nest):
         return None
-    channel = order[-1]
     windowed = _windowed(last.body, set(taps), set(nest))
-    if not windowed or channel in windowed or not _is_contiguous(last.body, set(taps), channel):
-        return None
-    pixels = tuple(n for n in order if n in windowed)[-2:]
-    images = tuple(n for n in order[:-1] if n not in pixels)
-    return Window(images, pixels, channel, tuple(taps))
+    return (order, tuple(taps), windowed) if windowed else None
 
 
 def _is_small(kernel: Kernel, taps: list[str]) -> bool:
@@ -124,7 +134,7 @@ def _is_contiguous(body: Block, taps: set[str], channel: str) -> bool:
 
 
 def _tiled(kernel: Kernel, found: Window, target: Target) -> Kernel:
-    lanes = _lanes(kernel, found, target)
+    lanes = lanes_of(kernel, found.taps, target)
     if extent_of(kernel, found.channel) * 2 < lanes:
         raise ScheduleError("there are too few channels for the lanes of a vector")
     outermost = next(s.index for s in kernel.body if isinstance(s, For))
@@ -132,7 +142,7 @@ def _tiled(kernel: Kernel, found: Window, target: Target) -> Kernel:
     taps = [extent_of(kernel, name) for name in found.taps]
     most = max(1, min(target.vector_registers // 4, UNROLLED // prod(taps)))
     for name in found.taps:
-        kernel = _as(kernel, name, "unrolled")
+        kernel = as_kind(kernel, name, "unrolled")
     roles = ("row", "column")[-len(found.pixels) :]
     cuts = {
         role: _cuts(kernel, found, index, most if role == "column" else 1)
@@ -150,20 +160,16 @@ def _tiled(kernel: Kernel, found: Window, target: Target) -> Kernel:
     return without_single_loops(kernel)
 
 
-def _lanes(kernel: Kernel, found: Window, target: Target) -> int:
-    store = stores_of(find_loop(kernel.body, found.taps[-1]).body)[-1]
+def lanes_of(kernel: Kernel, taps: tuple[str, ...], target: Target) -> int:
+    """Results in a vector."""
+    store = stores_of(find_loop(kernel.body, taps[-1]).body)[-1]
     return target.lanes(store.value.dtype)
-
-
-def _as(kernel: Kernel, index: str, kind: LoopKind) -> Kernel:
-    body = replace_loop(kernel.body, index, lambda loop: (replace(loop, kind=kind),))
-    return replace(kernel, body=body)
 
 
 def _cuts(kernel: Kernel, found: Window, index: str, most: int) -> list[int]:
     """Where the middle begins and ends, in which all guards hold; and its last whole tile."""
     extent = extent_of(kernel, index)
-    low, high = _middle(kernel, found, index)
+    low, high = middle(kernel, found.taps, index)
     if low >= high:
         low, high = 0, extent
     size = tile_size(high - low, most)
@@ -181,11 +187,11 @@ def tile_size(extent: int, most: int) -> int:
     return ceil(extent / ceil(extent / most))
 
 
-def _middle(kernel: Kernel, found: Window, index: str) -> tuple[int, int]:
+def middle(kernel: Kernel, taps: tuple[str, ...], index: str) -> tuple[int, int]:
     """The iterations [low, high) of a pixel's loop in which all guards on it hold for all taps."""
-    ranges = {name: extent_of(kernel, name) for name in found.taps}
+    ranges = {name: extent_of(kernel, name) for name in taps}
     low, high = 0, extent_of(kernel, index)
-    for condition in _conditions(find_loop(kernel.body, found.taps[-1]).body):
+    for condition in _conditions(find_loop(kernel.body, taps[-1]).body):
         if index not in variables(condition):
             continue
         first, last = _bounds(condition, index, ranges)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from stepwell.ir.diagnostics import PassError
-from stepwell.ir.loop.core import Block, For, If, Statement, statements
+from stepwell.ir.loop.core import Block, For, If, Kernel, LoopKind, Statement, statements
 from stepwell.ir.scalar import Expr, map_children
 
 
@@ -42,6 +42,12 @@ def replace_loop(block: Block, index: str, new: Callable[[For], Sequence[Stateme
     if len(result) == len(block) and all(a is b for a, b in zip(result, block, strict=True)):
         return block
     return tuple(result)
+
+
+def as_kind(kernel: Kernel, index: str, kind: LoopKind) -> Kernel:
+    """The kernel where the loop with this index is of this kind."""
+    body = replace_loop(kernel.body, index, lambda loop: (replace(loop, kind=kind),))
+    return replace(kernel, body=body)
 
 
 def rewrite(expr: Expr, f: Callable[[Expr], Expr]) -> Expr:

@@ -98,6 +98,20 @@ def test_an_image_is_copied_once_with_its_padding_and_not_per_tap() -> None:
     assert buffers["padded"].shape == (11, 21, 3)
 
 
+@pytest.mark.parametrize(
+    ("image", "packs"), [((2, 20, 8, 16), False), ((1, 20, 7, 9), True), ((2, 999, 8, 16), True)]
+)
+def test_pixels_side_by_side_are_columns_of_a_product(image: tuple[int, ...], packs: bool) -> None:
+    program = scheduled(Case(image, (33, image[1], 1, 1)).naive(), "x86-64-v3")
+    (kernel,) = program.kernels
+    assert any("b_panels" in name for name in kernel_buffers(kernel)) == packs
+    inputs = Case(image, (33, image[1], 1, 1)).graph().inputs
+    arrays = {value.name: random(value.type, 1) for value in inputs}
+    expected = interpret_graph(Case(image, (33, image[1], 1, 1)).graph(), arrays)["out"]
+    native = run_native(program, arrays, 1)
+    np.testing.assert_allclose(native, expected, rtol=1e-3, atol=1e-3)
+
+
 def test_infinite_weights_meet_the_zeros_of_the_padding() -> None:
     program = scheduled(Case((1, 1, 4, 8), (4, 1, 3, 3), padding=1).naive(), "native")
     arrays = {"x": np.ones((1, 1, 4, 8), "f"), "w": np.full((4, 1, 3, 3), np.inf, "f")}

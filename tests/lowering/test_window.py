@@ -1,4 +1,4 @@
-"""Windows over images channels last: what is scheduled gives what the operators give."""
+"""Windows over images, in either layout: what is scheduled gives what the operators give."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ N = symbol("N")
 
 @dataclass(frozen=True)
 class Case:
-    """A window over images [N, H, W, C]; depthwise, or a pooling."""
+    """A window over images [N, H, W, C], or [N, C, H, W]; depthwise, or a pooling."""
 
     image: tuple[Dim, ...]
     window: int
     stride: int = 1
     padding: int = 0
     pooling: str = ""
+    last: bool = True  # channels last
 
     def graph(self) -> Graph:
         builder = GraphBuilder("case", ["N"] if N in self.image else [])
@@ -38,11 +39,12 @@ class Case:
         if self.pooling:
             sides = {"padding_low": (0, self.padding), "padding_high": (0, self.padding)}
             sides |= {"window": (1, self.window), "stride": (1, self.stride), "dilation": (1, 1)}
-            every = {name: [c, s, s, c] for name, (c, s) in sides.items()}
+            order = (0, 1, 1, 0) if self.last else (0, 0, 1, 1)
+            every = {name: [pair[axis] for axis in order] for name, pair in sides.items()}
             return builder.finish([("out", builder.op(f"window_{self.pooling}", [x], **every))])
-        channels = self.image[-1]
+        channels = self.image[-1 if self.last else 1]
         w = builder.input("w", TensorType(F32, (channels, 1, self.window, self.window)))
-        first = builder.op("transpose", [x], permutation=[0, 3, 1, 2])
+        first = builder.op("transpose", [x], permutation=[0, 3, 1, 2]) if self.last else x
         y = builder.op(
             "conv",
             [first, w],
@@ -52,7 +54,8 @@ class Case:
             dilation=[1, 1],
             groups=channels,
         )
-        return builder.finish([("out", builder.op("transpose", [y], permutation=[0, 2, 3, 1]))])
+        out = builder.op("transpose", [y], permutation=[0, 2, 3, 1]) if self.last else y
+        return builder.finish([("out", out)])
 
     def naive(self) -> Program:
         return graph_to_loops(Fuse().run(self.graph()))
@@ -65,6 +68,10 @@ CASES = {
     "all border": Case((1, 2, 3, 16), 5, padding=2),
     "maximum": Case((N, 9, 14, 20), 3, stride=2, padding=1, pooling="max"),
     "sum": Case((2, 8, 8, 16), 2, stride=2, pooling="sum"),
+    "rows": Case((N, 3, 17, 37), 3, padding=1, last=False),
+    "rows, larger": Case((1, 2, 9, 50), 5, padding=2, last=False),
+    "rows, all border": Case((1, 2, 3, 11), 5, padding=2, last=False),
+    "rows, maximum": Case((2, 3, 16, 32), 3, padding=1, pooling="max", last=False),
 }
 
 
@@ -89,6 +96,14 @@ def test_the_middle_of_an_image_has_no_guards() -> None:
     loops = [s for s in statements(kernel.body) if isinstance(s, For) and s.extent == 7]
     middles = [loop for loop in loops if loop.kind == "serial"]
     assert any(not [x for x in loads_of((loop,)) if x.guard] for loop in middles)
+
+
+def test_the_middle_of_rows_has_no_guards_and_all_pieces_share_the_outer_loop() -> None:
+    case = Case((1, 3, 25, 48), 3, padding=1, last=False)
+    (kernel,) = scheduled(case.naive(), "x86-64-v3").kernels
+    (outer,) = [s for s in kernel.body if isinstance(s, For)]
+    tiles = [s for s in statements(outer.body) if isinstance(s, For) and s.kind == "serial"]
+    assert any(not [x for x in loads_of((tile,)) if x.guard] for tile in tiles)
 
 
 def test_tiles_divide_the_middle_or_are_as_equal_as_can_be() -> None:
