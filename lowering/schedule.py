@@ -19,6 +19,7 @@ from stepwell.lowering.strategies.contraction import schedule_contraction
 from stepwell.lowering.strategies.convolution import schedule_convolution
 from stepwell.lowering.strategies.correlation import schedule_correlation
 from stepwell.lowering.strategies.depthwise_gradient import schedule_depthwise_gradient
+from stepwell.lowering.strategies.long_reduction import schedule_long_reduction
 from stepwell.lowering.strategies.loops import schedule_loops
 from stepwell.lowering.strategies.row_window import schedule_row_window
 from stepwell.lowering.strategies.strided import schedule_strided
@@ -69,7 +70,14 @@ def schedule_kernel(kernel: Kernel, target: Target, winograd: bool = True) -> Ke
         or schedule_depthwise_gradient(kernel, target)
         or (schedule_winograd(kernel, target) if winograd else None)
         or schedule_convolution(kernel, target)
-        or schedule_contraction(kernel, target)
+        or schedule_long_reduction(kernel, target, _schedule_nest)
+        or _schedule_nest(kernel, target)
+    )
+
+
+def _schedule_nest(kernel: Kernel, target: Target) -> Kernel:
+    return (
+        schedule_contraction(kernel, target)
         or schedule_window(kernel, target)
         or schedule_row_window(kernel, target)
         or schedule_loops(kernel, target)

@@ -46,11 +46,15 @@ UNROLL = 4  # vectors of partial results in a reduction: enough to hide the late
 
 def schedule_loops(kernel: Kernel, target: Target) -> Kernel:
     """Vectorise each nest of the kernel inward or across."""
-    kernel = _flattened(kernel)
+    kernel = flattened(kernel)
     for name in [s.index for s in kernel.body if isinstance(s, For)]:
-        lanes = _lanes(find_loop(kernel.body, name).body, kernel, target)
-        kernel, name = _widened(kernel, name, lanes)
-        across = _best_across(kernel, name, lanes)
+        lanes = lanes_of(find_loop(kernel.body, name).body, kernel, target)
+        wide, fused = _widened(kernel, name, lanes)
+        across = best_across(wide, fused, lanes)
+        narrow = best_across(kernel, name, lanes) if across is None else None
+        if narrow is None:
+            kernel, name = wide, fused
+        across = across or narrow
         if across is None:
             kernel = _in_squares(vectorize_inward(kernel, name, lanes, target), name)
         else:
@@ -60,7 +64,7 @@ def schedule_loops(kernel: Kernel, target: Target) -> Kernel:
     return stream(without_single_loops(kernel), target.l3_share)
 
 
-def _flattened(kernel: Kernel) -> Kernel:
+def flattened(kernel: Kernel) -> Kernel:
     """Perfectly nested loops over element-wise work made one, where every access stays plain."""
     for name in [s.index for s in kernel.body if isinstance(s, For)]:
         index = name
@@ -109,7 +113,7 @@ def _all_vars(expr: Expr) -> list[Var]:
     return [e for e in walk(expr) if isinstance(e, Var)]
 
 
-def _lanes(block: Block, kernel: Kernel, target: Target) -> int:
+def lanes_of(block: Block, kernel: Kernel, target: Target) -> int:
     """Vector length: that of the widest element computed with or moved, index arithmetic aside."""
     widest: DType | None = None
     buffers = kernel_buffers(kernel)
@@ -204,7 +208,7 @@ def _vector_loop(kernel: Kernel, index: str, lanes: int) -> Kernel:
 # ---------------------------------------------------------------------- across
 
 
-def _best_across(kernel: Kernel, name: str, lanes: int) -> str | None:
+def best_across(kernel: Kernel, name: str, lanes: int) -> str | None:
     """The loop to vectorise across, or None where inward is better."""
     nest = perfect_nest(kernel, name)
     body = find_loop(kernel.body, nest[-1]).body
@@ -293,7 +297,10 @@ def _across(kernel: Kernel, lane: str, lanes: int) -> Kernel:
     reductions are independent, so that one hides the latency of the other."""
     extent = find_loop(kernel.body, lane).extent
     scratch = {b.name for b in kernel_buffers(kernel).values() if b.space == "scratch"}
-    private = any(s.buffer in scratch for s in stores_of(find_loop(kernel.body, lane).body))
+    private = any(
+        s.buffer in scratch and not any(lane in _variables(e) for e in s.indices)
+        for s in stores_of(find_loop(kernel.body, lane).body)
+    )
     vectors = UNROLL if isinstance(extent, int) and extent >= UNROLL * lanes else 1
     if private:
         vectors = 1

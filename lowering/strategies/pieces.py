@@ -9,8 +9,11 @@ In: a nest, as what each loop is for; where to cut which loops. Out: the pieces.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from stepwell.ir.loop.core import Kernel
+from stepwell.ir.loop.analysis import fresh_copy, kernel_buffers, taken_names
+from stepwell.ir.loop.core import Alloc, Kernel
+from stepwell.lowering.transforms.coarsen import coarsen, common_shape
 from stepwell.lowering.transforms.cut import cut
 from stepwell.lowering.transforms.navigate import ScheduleError, find_loop
 from stepwell.lowering.transforms.reorder import perfect_nest, reorder
@@ -67,3 +70,16 @@ def split_piece(kernel: Kernel, piece: Piece, sizes: Mapping[str, int]) -> tuple
         kernel = parts.kernel
         loops |= {f"{role}_tile": parts.outer, role: parts.inner}
     return kernel, loops
+
+
+def joined(kernel: Kernel, parts: Sequence[Kernel]) -> Kernel:
+    """Pieces that were scheduled by themselves, one after the other in one kernel, where all see
+    the arrays in the same shapes."""
+    for name in [parameter.buffer.name for parameter in kernel.parameters]:
+        shape = common_shape([kernel_buffers(part)[name].shape for part in parts])
+        parts = [coarsen(part, name, shape) for part in parts]
+    taken = taken_names(kernel)
+    bodies = [fresh_copy(part.body, taken) for part in parts]
+    local = tuple(s for body in bodies for s in body if isinstance(s, Alloc))
+    rest = tuple(s for body in bodies for s in body if not isinstance(s, Alloc))
+    return replace(kernel, parameters=parts[0].parameters, body=(*local, *rest))

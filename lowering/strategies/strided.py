@@ -9,14 +9,12 @@ for each remainder of the result's pixels, each without a test, and scheduled by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 
-from stepwell.ir.loop.analysis import fresh_copy, kernel_buffers, taken_names
-from stepwell.ir.loop.core import Alloc, Kernel
+from stepwell.ir.loop.core import Kernel
 from stepwell.ir.target import Target
+from stepwell.lowering.strategies.pieces import joined
 from stepwell.lowering.strategies.products import reduction_nest, without_outer_lets
-from stepwell.lowering.transforms.coarsen import coarsen, common_shape
 from stepwell.lowering.transforms.phases import phases
 
 MOST = 16  # phases, past which their code is too long
@@ -33,16 +31,4 @@ def schedule_strided(
     parts = [] if nests is None else phases(kernel, *nests)
     if not 1 < len(parts) <= MOST:
         return None
-    return _joined(kernel, [schedule(part, target) for part in parts])
-
-
-def _joined(kernel: Kernel, parts: Sequence[Kernel]) -> Kernel:
-    """One after the other in one kernel, where all see the arrays in the same shapes."""
-    for name in [parameter.buffer.name for parameter in kernel.parameters]:
-        shape = common_shape([kernel_buffers(part)[name].shape for part in parts])
-        parts = [coarsen(part, name, shape) for part in parts]
-    taken = taken_names(kernel)
-    bodies = [fresh_copy(part.body, taken) for part in parts]
-    local = tuple(s for body in bodies for s in body if isinstance(s, Alloc))
-    rest = tuple(s for body in bodies for s in body if not isinstance(s, Alloc))
-    return replace(kernel, parameters=parts[0].parameters, body=(*local, *rest))
+    return joined(kernel, [schedule(part, target) for part in parts])

@@ -26,6 +26,7 @@ from stepwell.lowering.transforms.navigate import ScheduleError, replace_loop
 from stepwell.lowering.transforms.promote import promote
 from stepwell.lowering.transforms.simplify import simplify_kernel
 from stepwell.lowering.transforms.split import Tail, split
+from stepwell.lowering.transforms.split_reduction import split_reduction
 from stepwell.lowering.transforms.squares import squares
 from stepwell.lowering.transforms.stream import stream
 from stepwell.lowering.transforms.vectorize_reduction import vectorize_reduction
@@ -94,6 +95,23 @@ class InterchangeLoops:
 
     def run(self, ir: Loops) -> Loops:
         return _apply(ir, self.kernel, self.loop, lambda k: interchange(k, self.loop))
+
+
+@dataclass(frozen=True)
+class SplitReduction:
+    """A reduction in parts of `by` iterations, distributed over the loops from `outer` on."""
+
+    loop: str
+    by: int
+    outer: str = ""
+    kernel: str = ""
+    name: ClassVar[str] = "split_reduction"
+    kind: ClassVar[str] = "loop"
+
+    def run(self, ir: Loops) -> Loops:
+        return _apply(
+            ir, self.kernel, self.loop, lambda k: split_reduction(k, self.loop, self.by, self.outer)
+        )
 
 
 @dataclass(frozen=True)
@@ -305,6 +323,7 @@ class Fission:
 TRANSFORMS = (
     SplitLoop,
     CutLoop,
+    SplitReduction,
     InterchangeLoops,
     FuseLoops,
     UnrollAndJam,

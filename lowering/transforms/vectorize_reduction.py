@@ -51,6 +51,8 @@ from stepwell.ir.scalar import (
     Select,
     Unary,
     Var,
+    as_dim,
+    coefficient,
     from_dim,
     identity,
     index,
@@ -79,7 +81,7 @@ def accumulators(loop: For, registers: frozenset[str]) -> dict[str, str] | None:
                     return None
                 found[name] = _KINDS[op]
             case Store(buffer=name, indices=indices) if name not in registers:
-                if Var(loop.index) not in indices:
+                if not any(_advances(each, loop.index) for each in indices):
                     return None
             case Let() | Check():
                 pass
@@ -92,6 +94,13 @@ def accumulators(loop: For, registers: frozenset[str]) -> dict[str, str] | None:
         ):
             return None
     return found or None
+
+
+def _advances(subscript: Expr, index: str) -> bool:
+    """Whether it has another value in each iteration, the others' indices as they are."""
+    dim = as_dim(subscript)
+    step = None if dim is None else coefficient(dim, index)
+    return isinstance(step, int) and step != 0
 
 
 def vectorize_reduction(kernel: Kernel, loop_index: str, lanes: int, unroll: int) -> Kernel:
