@@ -177,7 +177,8 @@ class _Partition:
         for end in (gradient.rows, *gradient.sums):
             group.start(end.result)
         for op in sorted(gradient.ops, key=self.index.__getitem__, reverse=True):
-            self._join(op, group, "attention's gradient: a few rows of it at a time are kept")
+            if op.result in group.reads:
+                self._join(op, group, "attention's gradient: a few rows of it at a time are kept")
         group.family = "attention_gradient"
 
     def _materialise(

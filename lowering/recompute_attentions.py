@@ -51,7 +51,8 @@ def _separated(graph: Graph, found: AttentionGradient) -> Graph:
             copy = Value(free_name(f"{op.result.name}_again", taken), op.result.type)
             taken.add(copy.name)
             again[op.result] = copy
-            copies.append(replace(op, operands=_renamed(op, again), results=(copy,)))
+            operands = _renamed(op, again)
+            copies.append(replace(op, operands=operands, results=(copy,), backward=True))
     ops: list[Op] = []
     for op in graph.ops:
         if op in found.ops - found.forward and not again.keys().isdisjoint(op.operands):
