@@ -66,6 +66,7 @@ class Entry:
                 self._bind()
                 self._results = self.evaluate()
                 self._seed_is_no_parameter()
+                self._results_are_no_parameters()
                 self._inputs_determine_sizes()
             except UserError as error:
                 e.record(error)
@@ -93,6 +94,19 @@ class Entry:
                 parameter.origin.span,
                 help="give the parameter another name",
             )
+
+    def _results_are_no_parameters(self) -> None:
+        """Callers know results by name as they know what is held between runs."""
+        declared = {result.name for result in self.function.results}
+        for name, _ in self._results:
+            held = self.e.parameters.get(name)
+            if held is not None and (name in declared or self.function.kind == "train"):
+                self.e.fail(
+                    "SW0303",
+                    f"a result of `{self.function.name}` has this name, too: `{name}`",
+                    held.origin.span,
+                    help="give one of them another name",
+                )
 
     def graph(self) -> Graph:
         """The finished graph."""

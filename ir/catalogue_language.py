@@ -435,7 +435,10 @@ model f(x: f32[N]) -> f32[N] { x }
     Entry(
         "SW0303",
         "declared twice",
-        "A file declares each function, and a function each argument, once.",
+        (
+            "A file declares each function, and a function each argument, once. What a model holds "
+            "has other names than its results, or a train block's metrics."
+        ),
         """\
 fn f(x: f32[N]) -> f32[N] { x }
 fn f(x: f32[N]) -> f32[N] { -x }
