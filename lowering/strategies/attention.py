@@ -301,9 +301,9 @@ def tiled_product(
 ) -> Kernel:
     """The product of a tile's rows, in a register tile; what is strided across columns is packed
     before the loop `before`."""
-    kernel = padded(_plain(kernel, column), row, height)
     deep, lanes = _deep(kernel, column).index, target.lanes(_factors(kernel, column)[1].dtype)
     extent = find_loop(kernel.body, column).extent
+    kernel = padded(_plain(kernel, column), row, height)
     wide = min(VECTORS, -(-extent // lanes)) if isinstance(extent, int) else VECTORS
     columns = split(kernel, column, wide * lanes, "guard", (f"{column}_panel", column))
     vectors = split(columns.kernel, columns.inner, lanes, "guard", (f"{column}_vector", column))

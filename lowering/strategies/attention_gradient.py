@@ -142,8 +142,8 @@ def _block(rows: Dim, columns: Dim, height: int, dtype: DType, target: Target) -
     most = max(1, min(BLOCK, target.l2 // 2 // each) // height) * height
     if not isinstance(rows, int):
         return most
-    count = -(-rows // most)
-    return min(most, -(-rows // (count * height)) * height)
+    even = (size for size in range(most, most // 2, -height) if rows % size == 0)
+    return next(even, min(most, -(-rows // height) * height))
 
 
 def _roomy(kernel: Kernel, height: int, tile: Tile) -> Kernel:

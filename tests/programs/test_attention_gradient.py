@@ -7,6 +7,11 @@ import pytest
 import torch
 
 import stepwell as sw
+from stepwell.compilation import Compilation, Options
+from stepwell.ir.target import named
+from stepwell.lowering.strategies.attention import schedule_attention
+from stepwell.lowering.strategies.attention_gradient import schedule_attention_gradient
+from stepwell.source import as_source
 
 Array = np.ndarray
 
@@ -76,6 +81,16 @@ def test_gradients(name: str, target: str | None) -> None:
         given = arrays(*sizes)
         for got, expected in zip(model(*given), reference(given, name == "causal"), strict=True):
             np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("sizes", [{}, {"T": 512, "U": 512, "D": 64}, {"T": 67, "U": 45, "D": 24}])
+def test_both_kernels_have_schedules(sizes: dict[str, int]) -> None:
+    text = as_source(source(INDEXED, sizes))
+    program = Compilation(text, Options("f")).naive_program
+    kernels = {kernel.name: kernel for kernel in program.kernels}
+    target = named("x86-64-v4")
+    assert schedule_attention(kernels["attention"], target) is not None
+    assert schedule_attention_gradient(kernels["attention_gradient"], target) is not None
 
 
 def test_known_sizes_with_one_thread_and_with_two() -> None:
