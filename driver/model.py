@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import namedtuple
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ class Model:
             self._workspace(plan.workspace), self._threads,
         )  # fmt: skip
         if status:
-            raise InputError(f"{self.name}: {self._native.error_message(status)}")
+            raise InputError(f"{self.name}: {self._why(status, arrays)}")
         return outputs[0] if len(outputs) == 1 else self._outputs(*outputs)
 
     def native_call(self, *args: Any, **kwargs: Any) -> NativeCall:
@@ -194,6 +194,14 @@ class Model:
 
     def _checked(self, value: Any, number: int) -> Array:
         return as_array(value, self._dtypes[number], f"input `{self._names[number]}`")
+
+    def _why(self, status: int, arrays: Sequence[Array]) -> str:
+        """What a run checked, and from where to where the integers go that it had."""
+        found = [self._native.error_message(status)]
+        for argument, array in zip(self.signature.inputs, arrays, strict=True):
+            if argument.type.dtype.is_int and argument != SEED and array.size:
+                found.append(f"`{argument.name}` goes from {array.min()} to {array.max()}")
+        return "; ".join(found)
 
     def _planned(self, shapes: tuple[tuple[int, ...], ...]) -> _Plan:
         sizes = self.signature.bind(shapes)

@@ -145,7 +145,9 @@ def _print(trainer: Trainer, steps: int, seconds: float, files: list[str | Path 
     print_history(history)
     print()
     last = {name: x for name, x in history[-1].items() if name != "samples_per_second"}
-    print(f"{trainer.name}: {trainer.position.step} steps, {steps} of them now, in {seconds:.1f} s")
+    total = trainer.position.step
+    all_steps = "1 step" if total == 1 else f"{total} steps"
+    print(f"{trainer.name}: {all_steps}, {steps} of them now, in {seconds:.1f} s")
     print(f"last epoch: {summary(last)}")
     written = [str(path) for path in files if path is not None]
     if written:

@@ -113,21 +113,24 @@ def rows_of(arrays: Batch, inputs: Sequence[Argument]) -> int:
     return next(len(a) for a, item in zip(arrays, inputs, strict=True) if item.type.rank)
 
 
-def as_data(source: Any, inputs: tuple[Argument, ...], batch: int | None = None) -> Data:
-    """Whatever the caller has as data. InputError says what does not fit."""
+def as_data(
+    source: Any, inputs: tuple[Argument, ...], batch: int | None = None, what: str = "the data"
+) -> Data:
+    """Whatever the caller has as data; `what` they are for messages. InputError says what does not
+    fit."""
     if batch is not None and (not isinstance(batch, int) or batch < 1):
         raise InputError(f"batch: {batch!r} is not at least 1")
     if isinstance(source, str | Path):
         return _samples(read_arrays(source), inputs, batch, str(source))
     if isinstance(source, Mapping):
-        return _samples(source, inputs, batch, "the data")
+        return _samples(source, inputs, batch, what)
     if isinstance(source, tuple) and all(hasattr(each, "shape") for each in source):
-        return _samples(_by_name(source, inputs, "the data"), inputs, batch, "the data")
+        return _samples(_by_name(source, inputs, what), inputs, batch, what)
     if isinstance(source, np.ndarray):
-        return _samples(_by_name((source,), inputs, "the data"), inputs, batch, "the data")
+        return _samples(_by_name((source,), inputs, what), inputs, batch, what)
     if not isinstance(source, Iterable):
         raise InputError(
-            f"the data are a {type(source).__name__}: pass a file, arrays by name, or an iterable "
+            f"{what} are a {type(source).__name__}: pass a file, arrays by name, or an iterable "
             "of batches"
         )
     if batch is not None:

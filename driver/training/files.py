@@ -49,6 +49,8 @@ def _split(source: str) -> tuple[str, str]:
 
 def _opened(path: Path) -> Mapping[str, Array]:
     if path.suffix == ".npz":
+        if path.exists() and not zipfile.is_zipfile(path):
+            raise ValueError("it is no .npz file")
         archive: Mapping[str, Array] = np.load(path, allow_pickle=False)
         return archive
     if path.suffix == ".safetensors":

@@ -202,7 +202,9 @@ class Trainer:
         inputs = self.model.signature.inputs
         learned = as_data(data, inputs, batch)
         held_out = (
-            None if valid is None else as_data(valid, inputs, _batch_for(valid, learned.batch))
+            None
+            if valid is None
+            else as_data(valid, inputs, _batch_for(valid, learned.batch), "the held-out data")
         )
         keeping = Keeping(None if checkpoint is None else Path(checkpoint), seconds, steps)
         Run(self, learned, held_out, epochs, shuffle, keeping, chosen).go()
@@ -217,8 +219,11 @@ class Trainer:
     def means(self, batches: Iterator[tuple[Array, ...]]) -> dict[str, float]:
         """The same for batches that have been checked."""
         model, means = self.evaluation(), Means()
-        for arrays in batches:
-            found = self._named(model(*arrays))
+        for number, arrays in enumerate(batches):
+            try:
+                found = self._named(model(*arrays))
+            except InputError as error:
+                raise InputError(f"evaluation, batch {number}: {error}") from None
             means.add(found, rows_of(arrays, model.signature.inputs))
         if not means.samples:
             raise InputError("the data for the evaluation are empty")

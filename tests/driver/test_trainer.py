@@ -169,6 +169,8 @@ def test_a_step_that_fails_has_changed_nothing() -> None:
     for wrong in ((ids, label + 5), (ids + 17, label)):
         with pytest.raises(sw.InputError, match="an index is outside its axis of size"):
             trainer.step(*wrong)
+        with pytest.raises(sw.InputError, match=r"evaluation, batch 0: .*`label` goes from \d to"):
+            trainer.evaluate(wrong)
         assert all((array == before[path]).all() for path, array in trainer.state.items())
     trainer.step(ids, label)
     assert not any((array == before[path]).all() for path, array in trainer.state.items())
