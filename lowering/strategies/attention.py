@@ -24,6 +24,7 @@ from functools import partial, reduce
 from stepwell.ir.loop.analysis import (
     allocations,
     kernel_buffers,
+    let_names,
     map_statements,
     reads,
     variables_of,
@@ -110,13 +111,13 @@ def _tiled(kernel: Kernel, target: Target) -> Kernel:
     kernel = vectorize_inward(kernel, softmax, target.lanes(dtype), target, most=2)
     kernel = _side_by_side(kernel, softmax, height)
     if mask is not None:
-        rows = _Rows(mask.row, tiles.outer, height)
-        kernel = _without_hidden(kernel, mask, rows, deep, kept | {parts.scores, packed})
+        rows = Rows(mask.row, tiles.outer, height)
+        kernel = without_hidden(kernel, mask, rows, deep, kept | {parts.scores, packed})
     return without_single_loops(kernel)
 
 
 @dataclass(frozen=True)
-class _Rows:
+class Rows:
     """The tiles of a loop over rows: its index, that of the tiles, rows in a tile."""
 
     index: str
@@ -131,13 +132,13 @@ class _Rows:
         return substitute(dim, {self.index: row})
 
 
-def _without_hidden(
-    kernel: Kernel, mask: PositionMask, rows: _Rows, mix: str, kept: frozenset[str]
+def without_hidden(
+    kernel: Kernel, mask: PositionMask, rows: Rows, mix: str, kept: frozenset[str]
 ) -> Kernel:
     """The kernel that passes over columns in which no row of a tile has a weight; not in tiles in
     which some row may see no column: it would see all of them."""
     tiles = find_loop(kernel.body, rows.tile)
-    ranges = {rows.tile: tiles.extent} | dict.fromkeys(mask.data)
+    ranges = {rows.tile: tiles.extent} | dict.fromkeys((*mask.data, *let_names(kernel.body)))
     least = [rows.outermost(dim, greatest=False) for dim in mask.seen]
     unsure = [mask.holds(dim) for dim in least if not _is_natural(dim, ranges)]
 

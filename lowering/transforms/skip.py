@@ -16,11 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import gcd, lcm
 
-from stepwell.ir.loop.analysis import loads_of, stores_of
+from stepwell.ir.loop.analysis import index_names, loads_of, stores_of
 from stepwell.ir.loop.core import Block, For, If, Kernel, Statement, statements
 from stepwell.ir.ranges import within
 from stepwell.ir.scalar import Expr, as_dim, coefficient
-from stepwell.ir.size import Dim, Size, floordiv, provably_le, symbol
+from stepwell.ir.size import Dim, Size, floordiv, provably_le, substitute, symbol
 from stepwell.lowering.dependence import most, ranges_of
 from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
 
@@ -62,7 +62,8 @@ class _Skip:
         if step == 1:  # a part by itself: what is left over behind others
             (start,) = {dim - symbol(statement.index) for dim in _columns(statement, self.kept)}
             return If(self._needed(start, most(statement.extent)), (statement,), (), statement.span)
-        needed = self._needed(symbol(statement.index) * step, _width(statement, self.kept, step))
+        start = _start(statement, self.kept) + symbol(statement.index) * step
+        needed = self._needed(start, _width(statement, self.kept, step))
         return replace(statement, body=(If(needed, statement.body, (), statement.span),))
 
     def _needed(self, start: Dim, width: Dim) -> Expr:
@@ -100,9 +101,19 @@ def _step(loop: For, kept: frozenset[str]) -> int | None:
     return step
 
 
+def _start(loop: For, kept: frozenset[str]) -> Dim:
+    """Where in rows the loop begins."""
+    zero = dict.fromkeys([loop.index, *index_names(loop.body)], 0)
+    start, *others = {substitute(dim, zero) for dim in _columns(loop, kept)}
+    if others:
+        raise ScheduleError(f"the loop over {loop.index} begins in several places of rows")
+    return start
+
+
 def _width(loop: For, kept: frozenset[str], step: int) -> int:
     """How much of rows an iteration touches: no more than up to where the next one begins."""
     ranges = ranges_of([s for s in statements(loop.body) if isinstance(s, For)])
-    if not all(within(d - symbol(loop.index) * step, step, ranges) for d in _columns(loop, kept)):
+    before = _start(loop, kept) + symbol(loop.index) * step
+    if not all(within(dim - before, step, ranges) for dim in _columns(loop, kept)):
         raise ScheduleError(f"iterations over {loop.index} touch the same parts of rows")
     return step
