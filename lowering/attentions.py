@@ -21,6 +21,7 @@ from stepwell.ir.size import Dim
 from stepwell.lowering.fusion_group import root_reduction
 from stepwell.lowering.fusion_kinds import Kinds
 
+FAMILIES = ("attention", "attention_gradient")  # of kernels, which are called so
 FEWEST = 4  # rows that fill a register tile
 _PLAIN = frozenset({"broadcast", "reshape", "constant", "cast"})  # views that keep rows as they are
 

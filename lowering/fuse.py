@@ -33,7 +33,7 @@ from typing import ClassVar
 from stepwell.ir.graph.core import Graph, Op, Value
 from stepwell.ir.scalar import Var, variables
 from stepwell.lowering.attention_gradients import AttentionGradient, attention_gradients
-from stepwell.lowering.attentions import attentions, comparisons
+from stepwell.lowering.attentions import FAMILIES, attentions, comparisons
 from stepwell.lowering.fusion_group import Group, Read, nominal
 from stepwell.lowering.fusion_kinds import ANCHORS, REDUCING, Kinds, words
 from stepwell.lowering.kernel_region import kernel_op
@@ -127,7 +127,7 @@ class _Partition:
             self._join_attention(op)
             return
         if op in self.comparisons:
-            hidden = [group for group in readers if group.family == "attention"]
+            hidden = [group for group in readers if group.family in FAMILIES]
             for group in hidden:
                 self._join(op, group, "it compares positions: what it hides is not computed")
             readers = [group for group in readers if group not in hidden]

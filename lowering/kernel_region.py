@@ -22,6 +22,7 @@ from stepwell.ir.graph.core import Graph, Op, Value, free_name
 from stepwell.ir.graph.registry import lookup
 from stepwell.ir.scalar import Axis, Binary, Cast, Formula, Reduce, Select, Unary, variables
 from stepwell.ir.size import Size, symbols
+from stepwell.lowering.attentions import FAMILIES
 
 # Operators that only move or make values: they name a kernel only where there is nothing else.
 _SILENT = frozenset(
@@ -52,7 +53,6 @@ _IDIOMS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"erf", "mul", "add"}), "gelu"),
 )
 _LONGEST = 4  # parts of a name
-_NAMED = ("attention", "attention_gradient")  # kernels called as their family
 
 
 def kernel_op(
@@ -75,7 +75,7 @@ def kernel_op(
                 backward=False,
             )
         )
-    name = family if family in _NAMED else kernel_name(ops)
+    name = family if family in FAMILIES else kernel_name(ops)
     used = set(_sizes_used(ops))
     region = Graph(
         name,

@@ -14,6 +14,8 @@ In: the naive nest of `attention_gradient_nest.py`. Out:
 
 A block is as many rows as leave what is kept of them in the second cache. What is added up over the
 rows takes one block's terms in registers, then those of the next: the order is that of the rows.
+Columns that a comparison of positions hides from all rows of a block are passed over, in smaller
+blocks (`position_masks.py`).
 """
 
 from __future__ import annotations
@@ -21,20 +23,37 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from stepwell.ir.dtypes import DType
-from stepwell.ir.loop.analysis import kernel_buffers, map_statements, reads, stores_of
-from stepwell.ir.loop.core import Alloc, For, Kernel, Statement
+from stepwell.ir.loop.analysis import (
+    allocations,
+    kernel_buffers,
+    map_statements,
+    reads,
+    stores_of,
+    substitute_block,
+)
+from stepwell.ir.loop.core import Alloc, Block, For, Kernel, Let, Statement
+from stepwell.ir.scalar import Expr, loads
 from stepwell.ir.size import Dim, ceildiv, maximum
 from stepwell.ir.target import Target
-from stepwell.lowering.strategies.attention import SIDE_BY_SIDE, dividing, padded, tiled_product
+from stepwell.lowering.strategies.attention import (
+    SIDE_BY_SIDE,
+    Rows,
+    dividing,
+    padded,
+    tiled_product,
+    without_hidden,
+)
 from stepwell.lowering.strategies.loops import vectorize_inward
+from stepwell.lowering.strategies.position_masks import position_mask
 from stepwell.lowering.strategies.register_tile import UNKNOWN, Tile, choose_tile
 from stepwell.lowering.transforms.fission import fission, widen
 from stepwell.lowering.transforms.jam import jam
-from stepwell.lowering.transforms.navigate import ScheduleError, find_loop
+from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
 from stepwell.lowering.transforms.promote import promote
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
 from stepwell.lowering.transforms.split import split
 
+MASKED = 32  # rows of a block in which some columns may be hidden from all
 BLOCK = 64  # rows, at most: more terms at a time do not make the sums over rows faster
 _KEPT = 5  # numbers that are kept for each score
 _SCORES = 2  # products that give scores
@@ -44,20 +63,30 @@ def schedule_attention_gradient(kernel: Kernel, target: Target) -> Kernel | None
     """The tiled kernel; None where the kernel is none, or has another form."""
     if kernel.family != "attention_gradient":
         return None
-    try:
-        return _tiled(kernel, target)
-    except ScheduleError:
-        return None
+    for skips in (True, False):
+        try:
+            return _tiled(kernel, target, skips)
+        except ScheduleError:
+            continue
+    return None
 
 
-def _tiled(kernel: Kernel, target: Target) -> Kernel:
+def _tiled(kernel: Kernel, target: Target, skips: bool) -> Kernel:
     parts = _parts(kernel)
+    kernel = _without_lets(kernel, parts.row)
     row, score = (find_loop(kernel.body, name) for name in (parts.row, parts.scores[0]))
     dtype = kernel_buffers(kernel)[parts.cuts[0]].dtype
     tile = choose_tile(row.extent, score.extent, 0, dtype, target)
     down = choose_tile(score.extent, score.extent, 0, dtype, target)
     height, height_down = dividing(row.extent, tile.rows), dividing(score.extent, down.rows)
     block = _block(row.extent, score.extent, height, dtype, target)
+    kept = frozenset(b.name for b in allocations(kernel.body) if b.space == "scratch")
+    kept -= {_stored(find_loop(kernel.body, name)) for name in parts.sums}
+    mask = position_mask(row.body, parts.row, score.extent, kept) if skips else None
+    if mask is not None:
+        height_down = 1 << (height_down.bit_length() - 1)  # so that parts of a row lie in vectors
+        block = min(block, -(-MASKED // height) * height)
+    (deep,) = _loops(find_loop(kernel.body, parts.result))
     kernel = _roomy(kernel, height_down, tile)
     blocks = split(kernel, parts.row, block, "bound", ("row_block", "row"))
     kernel, phases = simplify_kernel(blocks.kernel), [blocks.inner]
@@ -80,6 +109,9 @@ def _tiled(kernel: Kernel, target: Target) -> Kernel:
     kernel = _side_by_side(kernel, softmax)
     for name in parts.around:
         kernel = vectorize_inward(kernel, name, target.lanes(dtype), target)
+    if mask is not None:
+        rows = Rows(mask.row, blocks.outer, block)
+        kernel = without_hidden(kernel, mask, rows, deep.index, kept)
     return without_single_loops(kernel)
 
 
@@ -118,6 +150,23 @@ def _parts(kernel: Kernel) -> _Parts:
         tuple(loop.index for loop in nests if loop is not rows[0]),
         tuple(_stored(loop) for loop in (*scores, last, result, *sums[:-1])),
     )
+
+
+def _without_lets(kernel: Kernel, row: str) -> Kernel:
+    """Index arithmetic of a row put in where it is used: the body can be cut anywhere."""
+
+    def inlined(loop: For) -> Block:
+        body: list[Statement] = []
+        values: dict[str, Expr] = {}
+        for statement in loop.body:
+            (statement,) = substitute_block((statement,), values)
+            if isinstance(statement, Let) and not loads(statement.value):
+                values[statement.name] = statement.value
+            else:
+                body.append(statement)
+        return (replace(loop, body=tuple(body)),)
+
+    return replace(kernel, body=replace_loop(kernel.body, row, inlined))
 
 
 def _loops(loop: For) -> list[For]:

@@ -208,6 +208,8 @@ class _Proof:
             case Store(buffer=name, value=Binary(op=op, x=Load(buffer=same), y=y)) if name == same:
                 return (op, self._value(y)) in (("max", "-inf"), ("max", "far"), ("add", "zero"))
         own = {buffer.name for buffer in allocations(loop.body)}
+        if isinstance(statement, For) and not writes((statement,)) <= own:
+            return all(self._is_left_out(inner, loop) for inner in statement.body)
         return writes((statement,)) <= own
 
     def _value(self, expr: Expr) -> str | None:
