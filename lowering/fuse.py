@@ -127,11 +127,11 @@ class _Partition:
             self._join_attention(op)
             return
         if op in self.comparisons:
-            hidden = [group for group in readers if group.family in FAMILIES]
-            for group in hidden:
-                self._join(op, group, "it compares positions: what it hides is not computed")
-            readers = [group for group in readers if group not in hidden]
-            if hidden and not readers and value not in self.needed:
+            near = [group for group in readers if self._is_inlined(op, group, readers)]
+            for group in near:
+                self._join(op, group, "it compares positions: cheaper than to read what is hidden")
+            readers = [group for group in readers if group not in near]
+            if near and not readers and value not in self.needed:
                 return
         refusals = {group.number: self._refusal(op, group, readers) for group in readers}
         legal = [group for group in readers if refusals[group.number] is None]
@@ -156,6 +156,12 @@ class _Partition:
     def _join(self, op: Op, group: Group, reason: str) -> None:
         group.add(op, self.kinds.formula(op), self.kinds[op])
         self.notes.append((op.result, group, True, reason))
+
+    def _is_inlined(self, op: Op, group: Group, readers: list[Group]) -> bool:
+        """Whether the kernel compares positions itself."""
+        if group.family in ("pointwise", "reduction"):
+            return self.kinds.cost(op) <= 1 and self._refusal(op, group, readers) is None
+        return group.family in FAMILIES
 
     def _mixing(self, op: Op) -> Group | None:
         """The kernel of the contraction that mixes by what the op computes."""

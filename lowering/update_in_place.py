@@ -9,8 +9,9 @@
     }                                                 }
 
 That is right where all others that read the old value can run before, and all that may fail, and
-where the kernel itself reads each element before it stores it (`in_place.py`). Else the new value
-is put aside and copied, as soon as the old one is not read any more and nothing can fail.
+where the kernel itself reads each element before it stores it (`in_place.py`); elements that stay
+as they are it does not store then (`store_changes.py`). Else the new value is put aside and copied,
+as soon as the old one is not read any more and nothing can fail.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from stepwell.ir.loop.core import Call, Kernel, Program
 from stepwell.ir.scalar import Load
 from stepwell.lowering.call_order import Dependences, checking_calls, touched
 from stepwell.lowering.in_place import as_one, can_reuse
+from stepwell.lowering.store_changes import store_changes
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class _Updates:
         source, target = names[update.state], names[update.aside]
         if not can_reuse(kernel, source, target):
             return False
-        self.merged[update.maker] = as_one(kernel, source, target)
+        self.merged[update.maker] = store_changes(as_one(kernel, source, target), target)
         arguments = tuple(name for name in call.arguments if name != update.state)
         self.calls[update.maker] = replace(call, arguments=arguments)
         return True
