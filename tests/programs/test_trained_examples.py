@@ -47,6 +47,12 @@ def test_char_gpt(tmp_path: Path) -> None:
     for name in ("prepare.py", "sample.py"):
         (tmp_path / name).write_text((folder / name).read_text())
     save_file({path: steps.values[path] for path in start}, tmp_path / "char_gpt.safetensors")
+    weights = {path: steps.values[path] for path in start}
+    whole = sw.compile(source, model="char_gpt", weights=weights)
+    one = sw.compile(source, model="next_character", weights=weights)
+    for text in (learned[0, :128], learned[700, :70]):  # places from 0 again: the old are hidden
+        logits = [one(text[i : i + 1], np.int64(i)) for i in range(len(text))]
+        np.testing.assert_allclose(np.concatenate(logits), whole(text[None])[0], atol=1e-4)
     text = _run(str(tmp_path / "sample.py"), "--prompt", "The “for”", "--length", "150")
     assert text.startswith('The "for"')
     assert len(text) == len('The "for"') + 150 + 1
