@@ -15,8 +15,11 @@ sizes are.
 from __future__ import annotations
 
 import functools
+from bisect import insort
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from stepwell.ir.loop.core import ALIGNMENT, aligned
 from stepwell.ir.size import Dim, Size, evaluate, maximum, provably_le, symbols
@@ -68,9 +71,11 @@ _AT = (_one, nominal)
 
 def _least(blocks: Sequence[Block], at: Callable[[Dim], int]) -> int:
     """The most that is live at once: no packing takes less."""
-    sizes = [at(block.bytes) for block in blocks]
-    calls = {block.first for block in blocks}  # the most is live where something begins to
-    return max((at(live_bytes(blocks, sizes, call)) for call in calls), default=0)
+    change: Counter[int] = Counter()
+    for block in blocks:
+        change[block.first] += at(block.bytes)
+        change[block.last + 1] -= at(block.bytes)
+    return max(accumulate(change[call] for call in sorted(change)), default=0)
 
 
 def live_bytes(blocks: Sequence[Block], sizes: Sequence[Dim], call: int) -> Dim:
@@ -221,12 +226,14 @@ def _placed(
 ) -> tuple[list[int], int]:
     """Each block in turn at the lowest place that is free for as long as it lives."""
     offsets = [0] * len(blocks)
-    placed: list[int] = []
+    placed: list[int] = []  # the lowest first
     for i in order:
         place = 0
-        for j in sorted(placed, key=offsets.__getitem__):
-            if blocks[i].overlaps(blocks[j]) and offsets[j] < place + sizes[i]:
+        for j in placed:
+            if offsets[j] >= place + sizes[i]:
+                break
+            if blocks[i].overlaps(blocks[j]):
                 place = max(place, offsets[j] + sizes[j])
         offsets[i] = place
-        placed.append(i)
+        insort(placed, i, key=offsets.__getitem__)
     return offsets, max((offsets[i] + sizes[i] for i in placed), default=0)

@@ -71,11 +71,13 @@ class _GradientFinder:
     def ending_in(self, rows: Op) -> AttentionGradient | None:
         """The one whose rows are this op; None where there is none."""
         for value in rows.operands if self.finder.is_contraction(rows) else ():
-            seen: set[Op] = set()
-            scores = self.finder.climb(value, value.type.shape, seen)
             factor = self._factor(rows, value)
             row = _row_of(factor)
-            if len(scores) == 2 and factor is not None and row is not None:
+            if factor is None or row is None:
+                continue
+            seen: set[Op] = set()
+            scores = self.finder.climb(value, value.type.shape, seen)
+            if len(scores) == 2:
                 return self._around(rows, row, factor, scores, self.finder.below(scores, seen))
         return None
 

@@ -12,6 +12,7 @@ nothing else reads what is between. Then a kernel can do it for a few rows at a 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from stepwell.lowering.fusion_kinds import Kinds
 
 FAMILIES = ("attention", "attention_gradient")  # of kernels, which are called so
 FEWEST = 4  # rows that fill a register tile
+MOST = 2  # products whose results lie between: an attention has one, its gradient two
 _PLAIN = frozenset({"broadcast", "reshape", "constant", "cast"})  # views that keep rows as they are
 
 
@@ -85,21 +87,21 @@ class Finder:
         return op in self.kinds and self.kinds[op] == "contraction" and op.name == "contract"
 
     def climb(self, value: Value, shape: tuple[Dim, ...], seen: set[Op]) -> set[Op]:
-        """The contractions of this shape that the value is computed from, along rows."""
-        op = self.producers.get(value)
-        if op is None or op not in self.kinds or op in seen:
-            return set()
-        if self.is_contraction(op):
-            if op.result.type.shape != shape:
-                return set()
-            seen.add(op)
-            return {op}
-        if not self.along_rows(op, shape):
-            return set()
-        seen.add(op)
+        """The contractions of this shape that the value is computed from, along rows. More than
+        MOST are as good as all: it is no attention."""
         found: set[Op] = set()
-        for operand in op.operands:
-            found |= self.climb(operand, shape, seen)
+        waiting = deque([value])
+        while waiting and len(found) <= MOST:
+            op = self.producers.get(waiting.popleft())
+            if op is None or op not in self.kinds or op in seen:
+                continue
+            if self.is_contraction(op):
+                if op.result.type.shape == shape:
+                    seen.add(op)
+                    found.add(op)
+            elif self.along_rows(op, shape):
+                seen.add(op)
+                waiting.extend(op.operands)
         return found
 
     def along_rows(self, op: Op, shape: tuple[Dim, ...]) -> bool:

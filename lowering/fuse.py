@@ -26,8 +26,10 @@ is read at its own element there; else it starts a kernel of its own.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import ClassVar
 
 from stepwell.ir.graph.core import Graph, Op, Value
@@ -103,6 +105,8 @@ class _Partition:
         self.images = {op.result for op in graph.ops if op.name == "conv"}
         self.index = {op: i for i, op in enumerate(graph.ops)}
         self.groups: list[Group] = []
+        self.readers: dict[Value, set[Group]] = {}
+        self.homes: dict[Value, Group] = {}  # of what is a group's result
         self.loose: list[Op] = []  # array constants, and what has no formula
         self.needed = set(graph.outcomes())
         self.notes: list[tuple[Value, Group, bool, str]] = []
@@ -117,7 +121,7 @@ class _Partition:
             self.needed.update(op.operands)
             return
         value = op.result
-        readers = [group for group in self.groups if value in group.reads]
+        readers = sorted(self.readers.get(value, ()), key=attrgetter("number"))
         if not readers and value not in self.needed:
             return
         if op in self.gradients:
@@ -154,7 +158,7 @@ class _Partition:
             self._materialise(op, readers, legal, refusals)
 
     def _join(self, op: Op, group: Group, reason: str) -> None:
-        group.add(op, self.kinds.formula(op), self.kinds[op])
+        self._add(op, group)
         self.notes.append((op.result, group, True, reason))
 
     def _is_inlined(self, op: Op, group: Group, readers: list[Group]) -> bool:
@@ -163,10 +167,18 @@ class _Partition:
             return self.kinds.cost(op) <= 1 and self._refusal(op, group, readers) is None
         return group.family in FAMILIES
 
+    def _add(self, op: Op, group: Group) -> None:
+        group.add(op, self.kinds.formula(op), self.kinds[op])
+        self._reads(group, op.operands)
+
+    def _reads(self, group: Group, values: Iterable[Value]) -> None:
+        for value in values:
+            self.readers.setdefault(value, set()).add(group)
+
     def _mixing(self, op: Op) -> Group | None:
         """The kernel of the contraction that mixes by what the op computes."""
         mix = self.attentions[op].result
-        return next((g for g in self.groups if mix in g.members and op.result in g.reads), None)
+        return next((g for g in self.readers.get(op.result, ()) if mix in g.members), None)
 
     def _join_attention(self, op: Op) -> None:
         group = self._mixing(op)
@@ -176,12 +188,13 @@ class _Partition:
 
     def _place_gradient(self, gradient: AttentionGradient) -> None:
         """One kernel for all of it, with its first op; the others are in it when they come."""
-        if any(gradient.rows.result in group.members for group in self.groups):
+        if gradient.rows.result in self.homes:
             return
         group = Group(len(self.groups))
         self.groups.append(group)
         for end in (gradient.rows, *gradient.sums):
             group.start(end.result)
+            self.homes[end.result] = group
         for op in sorted(gradient.ops, key=self.index.__getitem__, reverse=True):
             if op.result in group.reads:
                 self._join(op, group, "attention's gradient: a few rows of it at a time are kept")
@@ -198,15 +211,18 @@ class _Partition:
                 self.notes.append((op.result, group, False, reason))
         if home is not None:
             home.results.append(op.result)
+            self.homes[op.result] = home
             self._join(op, home, "read there at its own element, and stored for others")
             return
         group = Group(len(self.groups))
         self.groups.append(group)
+        self.homes[op.result] = group
         if op.name == "reshape":
             group.start_reshaped(op)
+            self._reads(group, op.operands)
         else:
             group.start(op.result)
-            group.add(op, self.kinds.formula(op), self.kinds[op])
+            self._add(op, group)
 
     def _extra_result(self, op: Op, group: Group, readers: list[Group]) -> bool:
         value = op.result
@@ -233,20 +249,23 @@ class _Partition:
         return rows is not None and 0 < len(rows) < len(axes) and group.rows in (None, rows)
 
     def _reaches(self, source: Group, target: Group) -> bool:
-        """Whether the target depends on a result of the source."""
-        homes = {value: group for group in self.groups for value in group.results}
-        seen: set[int] = set()
-        stack = [target]
-        while stack:
-            group = stack.pop()
+        """Whether the target depends on a result of the source: what comes before it can't."""
+        first = min(self._indices(source))
+        seen: set[Group] = set()
+        waiting = deque([target])
+        while waiting:
+            group = waiting.popleft()
             if group is source:
                 return True
-            if group.number in seen:
+            if group in seen or max(self._indices(group)) < first:
                 continue
-            seen.add(group.number)
-            outside = [v for v in group.reads if v not in group.members and v in homes]
-            stack.extend(homes[v] for v in outside)
+            seen.add(group)
+            outside = (v for v in group.reads if v in self.homes and v not in group.members)
+            waiting.extend(self.homes[v] for v in outside)
         return False
+
+    def _indices(self, group: Group) -> list[int]:
+        return [self.index[group.members[value]] for value in group.results]
 
     # ------------------------------------------------------------------ what is legal
 

@@ -59,16 +59,17 @@ class Kinds:
         self._find_anchors(graph)
 
     def _find_anchors(self, graph: Graph) -> None:
-        backward, outcomes = backward_ops(graph), set(graph.outcomes())
+        backward, elsewhere = backward_ops(graph), set(graph.outcomes())
         forward = {value for op in graph.ops if op not in backward for value in op.results}
 
         def is_saved_for(op: Op, value: Value) -> bool:
             return op in backward and value in forward
 
-        for value, ops in graph.uses().items():
-            near = (op for op in ops if not is_saved_for(op, value))
-            if value not in outcomes and all(self._follows(op, value) for op in near):
-                self._followed.add(value)
+        for op in graph.ops:
+            self._followed.update(op.operands)
+        for op in graph.ops:
+            elsewhere.update(v for v in self._astray(op) if not is_saved_for(op, v))
+        self._followed -= elsewhere
         for op, kind in self._kinds.items():
             if kind in REDUCING or any(value in self._computed for value in op.operands):
                 self._computed.add(op.result)
@@ -128,20 +129,19 @@ class Kinds:
         """Whether a reduction or contraction is somewhere above the value."""
         return value in self._computed
 
-    def _follows(self, op: Op, value: Value) -> bool:
-        """Whether a reduction-free op reads the value only at its own element."""
+    def _astray(self, op: Op) -> set[Value]:
+        """The operands that an op reads elsewhere than at its own element, or to reduce them."""
         if self._kinds.get(op) not in ("view", "pointwise"):
-            return False
+            return set(op.operands)
         formula = self._formulas[op]
         names = op.definition.operand_names(len(op.operands))
-        own = {name for name, v in zip(names, op.operands, strict=True) if v == value}
+        values = dict(zip(names, op.operands, strict=True))
         axes = {axis.name for axis in formula.axes if axis.extent != 1}
-        for load in loads(formula.value):
-            if load.buffer in own:
-                plain = {index.name for index in load.indices if isinstance(index, Var)}
-                if not axes <= plain:
-                    return False
-        return True
+        return {
+            values[load.buffer]
+            for load in loads(formula.value)
+            if not axes <= {index.name for index in load.indices if isinstance(index, Var)}
+        }
 
 
 def words(value: Value) -> float:

@@ -12,8 +12,9 @@ How blocks are packed is in `arena.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import ClassVar
 
 from stepwell.ir.loop.core import (
@@ -127,6 +128,11 @@ def _blocks(run: _Run, reuse: bool) -> tuple[list[Block], dict[str, int], dict[i
     blocks: list[Block] = []
     homes: dict[str, int] = {}
     scratch: dict[int, int] = {}
+
+    @cache
+    def fits(kernel: str, source: str, target: str) -> bool:
+        return can_reuse(kernels[kernel], source, target)
+
     last_use = {name: i for i, call in enumerate(run.calls) for name in call.arguments}
     for i, call in enumerate(run.calls):
         kernel = kernels[call.kernel]
@@ -135,7 +141,7 @@ def _blocks(run: _Run, reuse: bool) -> tuple[list[Block], dict[str, int], dict[i
                 dying = (
                     [n for n in call.arguments if n in homes and last_use[n] == i] if reuse else []
                 )
-                home = _reused(program, kernel, call, name, dying)
+                home = _reused(program, kernel, call, name, dying, fits)
                 if home is not None and blocks[homes[home]].last == i:
                     homes[name] = homes[home]
                 else:
@@ -154,8 +160,9 @@ def _blocks(run: _Run, reuse: bool) -> tuple[list[Block], dict[str, int], dict[i
 
 
 def _reused(
-    program: Program, kernel: Kernel, call: Call, name: str, dying: Sequence[str]
-) -> str | None:
+    program: Program, kernel: Kernel, call: Call, name: str, dying: Sequence[str],
+    fits: Callable[[str, str, str], bool],
+) -> str | None:  # fmt: skip
     """A temporary whose last use is this call and over which it may write `name`."""
     if call.arguments.count(name) != 1:
         return None
@@ -167,6 +174,6 @@ def _reused(
         same = theirs.dtype.bytes == own.dtype.bytes and theirs.shape == own.shape
         if not same or call.arguments.count(other) != 1:
             continue
-        if can_reuse(kernel, names[call.arguments.index(other)], target):
+        if fits(kernel.name, names[call.arguments.index(other)], target):
             return other
     return None

@@ -41,6 +41,9 @@ class Value:
     def __str__(self) -> str:
         return f"%{self.name}"
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # kept by the string; a type's is computed each time
+
 
 Attribute = Any  # int, float, bool, str, DType, Size, Formula, Array, and tuples of these
 Attributes = Mapping[str, Attribute]
@@ -182,7 +185,7 @@ class Op:
         )
 
     def __hash__(self) -> int:
-        return hash((self.name, self.operands, self.results))
+        return hash(self.results)
 
 
 ParameterKind = Literal["param", "state"]
