@@ -44,6 +44,7 @@ from stepwell.lowering.transforms.split import split
 from stepwell.lowering.transforms.vectorize_reduction import accumulators
 
 UNROLLED = 80  # statements in an unrolled body
+FEWEST = 3  # channels of a vector: fewer are better read with those of other pixels
 LARGEST = 50  # taps of a window that is unrolled
 
 
@@ -134,9 +135,10 @@ def _is_contiguous(body: Block, taps: set[str], channel: str) -> bool:
 
 
 def _tiled(kernel: Kernel, found: Window, target: Target) -> Kernel:
-    lanes = lanes_of(kernel, found.taps, target)
-    if extent_of(kernel, found.channel) * 2 < lanes:
-        raise ScheduleError("there are too few channels for the lanes of a vector")
+    channels = extent_of(kernel, found.channel)
+    if channels < FEWEST:
+        raise ScheduleError("there are too few channels for a vector")
+    lanes = min(lanes_of(kernel, found.taps, target), 1 << (channels - 1).bit_length())
     outermost = next(s.index for s in kernel.body if isinstance(s, For))
     kernel = reorder(kernel, outermost, (*found.images, *found.pixels, found.channel))
     taps = [extent_of(kernel, name) for name in found.taps]

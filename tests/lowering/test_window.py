@@ -68,6 +68,7 @@ CASES = {
     "all border": Case((1, 2, 3, 16), 5, padding=2),
     "maximum": Case((N, 9, 14, 20), 3, stride=2, padding=1, pooling="max"),
     "sum": Case((2, 8, 8, 16), 2, stride=2, pooling="sum"),
+    "few channels": Case((N, 8, 13, 6), 2, stride=2, pooling="max"),
     "rows": Case((N, 3, 17, 37), 3, padding=1, last=False),
     "rows, larger": Case((1, 2, 9, 50), 5, padding=2, last=False),
     "rows, all border": Case((1, 2, 3, 11), 5, padding=2, last=False),
