@@ -24,7 +24,7 @@ from stepwell.ir.loop.analysis import (
     register_names,
     stores_of,
 )
-from stepwell.ir.loop.core import Block, Check, For, If, Kernel, Let, Store, statements
+from stepwell.ir.loop.core import Alloc, Block, Check, For, If, Kernel, Let, Store, statements
 from stepwell.ir.scalar import COST, Expr, Unary, Var, as_dim, coefficient, walk
 from stepwell.ir.size import Dim, symbols
 from stepwell.ir.target import Target
@@ -213,7 +213,7 @@ def best_across(kernel: Kernel, name: str, lanes: int) -> str | None:
     nest = perfect_nest(kernel, name)
     body = find_loop(kernel.body, nest[-1]).body
     loops = [s for s in statements(body) if isinstance(s, For)]
-    if not loops:
+    if not loops and not any(isinstance(s, Alloc) for s in body):
         return None
     lane = _last_axis(kernel, nest)
     if lane is None or _is_small(find_loop(kernel.body, lane).extent, lanes):
@@ -223,7 +223,7 @@ def best_across(kernel: Kernel, name: str, lanes: int) -> str | None:
         return None
     inward = sum(_badness(s, s.index, kernel, lanes) for s in innermost)
     across = sum(_badness(s, lane, kernel, lanes, own=False) for s in innermost)
-    return lane if across < inward else None
+    return lane if across < inward or not innermost else None
 
 
 def _widened(kernel: Kernel, name: str, lanes: int) -> tuple[Kernel, str]:

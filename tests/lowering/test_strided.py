@@ -12,7 +12,7 @@ from stepwell.ir.graph import Graph, GraphBuilder, interpret_graph
 from stepwell.ir.graph.core import NotDifferentiable
 from stepwell.ir.loop import interpret_program, verify_program
 from stepwell.ir.loop.analysis import expressions_of
-from stepwell.ir.loop.core import For
+from stepwell.ir.loop.core import For, statements
 from stepwell.ir.scalar import Binary, walk
 from stepwell.ir.types import TensorType
 from stepwell.lowering.fuse import Fuse
@@ -104,3 +104,32 @@ def test_shapes_have_a_common_coarser_one(
     shapes: list[tuple[int, ...]], common: tuple[int, ...]
 ) -> None:
     assert common_shape(shapes) == common
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(("window", "shape"), [(2, (2, 8, 12, 20)), (3, (2, 9, 11, 20))])
+def test_a_poolings_gradient_is_one_nest_over_images_in_vectors(
+    window: int, shape: tuple[int, ...], target: str
+) -> None:
+    b = GraphBuilder("pooling")
+    x = b.input("x", TensorType(F32, shape))
+    sides = {"window": window, "stride": 2, "dilation": 1}
+    geometry = {name: (1, side, side, 1) for name, side in sides.items()}
+    padding = dict.fromkeys(("padding_low", "padding_high"), (0, 0, 0, 0))
+    y = b.op("window_max", [x], **geometry, **padding)
+    op, dy = b.ops[-1], b.input("dy", y.type)
+    rule = op.definition.gradient
+    assert not isinstance(rule, NotDifferentiable)
+    (dx,) = rule(b, op, [dy])
+    assert dx is not None
+    graph = b.finish([("out", dx)])
+    program = scheduled(graph_to_loops(Fuse().run(graph)), target)
+    verify_program(program)
+    last = next(k for k in program.kernels if k.name == program.calls[-1].kernel)
+    assert any(isinstance(s, For) and s.kind == "vector" for s in statements(last.body))
+    assert sum(isinstance(s, For) for s in last.body) == 1
+    arrays = {v.name: random(v.type, 1) for v in graph.inputs}
+    expected = interpret_graph(graph, arrays)["out"]
+    interpreted = interpret_program(program, arrays, {})["out"]
+    np.testing.assert_allclose(interpreted, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(run_native(program, arrays, 1), expected, rtol=1e-4, atol=1e-4)
