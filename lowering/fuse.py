@@ -139,6 +139,9 @@ class _Partition:
                 return
         refusals = {group.number: self._refusal(op, group, readers) for group in readers}
         legal = [group for group in readers if refusals[group.number] is None]
+        if self._is_stored_turned(op, readers):
+            legal = []
+            refusals = dict.fromkeys(refusals, "the convolution stores it so, in whole vectors")
         if self.kinds[op] == "view":
             for group in legal:
                 self._join(op, group, "it only moves or makes values")
@@ -156,6 +159,12 @@ class _Partition:
             return
         if readers or value in self.needed:
             self._materialise(op, readers, legal, refusals)
+
+    def _is_stored_turned(self, op: Op, readers: list[Group]) -> bool:
+        """Whether the op turns an image whose convolution cannot join all that reads it."""
+        if op.name != "transpose" or op.operands[0] not in self.images:
+            return False
+        return len(readers) > 1 or any(group.family != "pointwise" for group in readers)
 
     def _join(self, op: Op, group: Group, reason: str) -> None:
         self._add(op, group)
