@@ -22,13 +22,12 @@ High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008, for the idea.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from math import ceil
 from typing import TypeGuard
 
-from stepwell.ir.loop.analysis import kernel_buffers, map_statements, stores_of
-from stepwell.ir.loop.core import For, Kernel, LoopKind, Statement, Store, statements
-from stepwell.ir.scalar import Binary, Expr, Load, loads, variables
+from stepwell.ir.loop.analysis import kernel_buffers, stores_of
+from stepwell.ir.loop.core import For, Kernel, LoopKind, statements
+from stepwell.ir.scalar import Expr, Load, loads, variables
 from stepwell.ir.size import Dim
 from stepwell.ir.target import Target
 from stepwell.lowering.strategies.products import (
@@ -41,6 +40,7 @@ from stepwell.lowering.strategies.products import (
     outermost,
     plain_product,
     stride,
+    whole_a,
     without_outer_lets,
 )
 from stepwell.lowering.strategies.register_tile import Tile, choose_tile
@@ -98,7 +98,7 @@ def _tiled(kernel: Kernel, found: Product, tile: Tile, target: Target) -> Kernel
     kernel, parts = _without_tail(kernel, row, tile.rows)
     for part in parts:
         kernel = _rows(kernel, part, (*outside, blocks.outer), tile, target)
-    return without_single_loops(_whole_a(kernel))
+    return without_single_loops(whole_a(kernel))
 
 
 def _without_tail(kernel: Kernel, row: str, height: int) -> tuple[Kernel, list[str]]:
@@ -178,20 +178,6 @@ def _crowd(rows: int, step: int, lines: int, target: Target) -> int:
         (row * step // target.line + line) % sets for row in range(rows) for line in range(lines)
     )
     return max(count.values())
-
-
-def _whole_a(kernel: Kernel) -> Kernel:
-    """A read where it is needs no guard: all rows of a tile are there, and whether a column is
-    one of the spare ones is no matter of A's. So it stays one scalar for all lanes."""
-
-    def whole(statement: Statement) -> Statement:
-        match statement:
-            case Store(value=Binary(x=Load(), y=Binary(op="mul", x=Load() as a) as term) as total):
-                term = replace(term, x=replace(a, guard=None))
-                return replace(statement, value=replace(total, y=term))
-        return statement
-
-    return replace(kernel, body=map_statements(kernel.body, whole))
 
 
 def _pack_a(kernel: Kernel, row: tuple[str, str], deep: str, outside: tuple[str, ...]) -> Kernel:

@@ -36,7 +36,7 @@ from stepwell.lowering.strategies.pieces import (
     split_piece,
 )
 from stepwell.lowering.strategies.pixel_tile import PixelTile, choose_pixel_tile
-from stepwell.lowering.strategies.products import Terms, find_terms, without_outer_lets
+from stepwell.lowering.strategies.products import Terms, find_terms, whole_a, without_outer_lets
 from stepwell.lowering.transforms.fuse_loops import fuse_loops
 from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.navigate import ScheduleError, as_kind, find_loop, replace_loop
@@ -153,7 +153,7 @@ def _tiled(kernel: Kernel, found: Convolution, target: Target) -> Kernel:
     kernel, pieces = cut_pieces(kernel, piece, tails)
     for piece in pieces:
         kernel = _scheduled(kernel, piece, sizes, weights > target.l2 // 2)
-    return without_single_loops(kernel)
+    return without_single_loops(whole_a(kernel))
 
 
 def _along(found: Convolution) -> Convolution:

@@ -12,8 +12,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from stepwell.ir.loop.analysis import substitute_block
-from stepwell.ir.loop.core import Alloc, Block, Check, For, If, Kernel, Let, Store, statements
+from stepwell.ir.loop.analysis import map_statements, substitute_block
+from stepwell.ir.loop.core import (
+    Alloc,
+    Block,
+    Check,
+    For,
+    If,
+    Kernel,
+    Let,
+    Statement,
+    Store,
+    statements,
+)
 from stepwell.ir.scalar import (
     Binary,
     Const,
@@ -244,3 +255,17 @@ def stride(load: Load, shape: Sequence[Dim], index: str) -> int | None:
             return None
         total = total + step * product(tuple(shape[place + 1 :]))
     return total if isinstance(total, int) else None
+
+
+def whole_a(kernel: Kernel) -> Kernel:
+    """The first factor, read where it is, without a guard: all rows of a tile are there, and
+    whether a column is a spare one is no matter of A's. So it stays one scalar for all lanes."""
+
+    def whole(statement: Statement) -> Statement:
+        match statement:
+            case Store(value=Binary(x=Load(), y=Binary(op="mul", x=Load() as a) as term) as total):
+                term = replace(term, x=replace(a, guard=None))
+                return replace(statement, value=replace(total, y=term))
+        return statement
+
+    return replace(kernel, body=map_statements(kernel.body, whole))

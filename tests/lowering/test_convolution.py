@@ -10,7 +10,7 @@ import pytest
 from stepwell.ir.dtypes import F16, F32, DType
 from stepwell.ir.graph import Graph, GraphBuilder, interpret_graph
 from stepwell.ir.loop import interpret_program, verify_program
-from stepwell.ir.loop.analysis import kernel_buffers
+from stepwell.ir.loop.analysis import kernel_buffers, loads_of
 from stepwell.ir.loop.core import Program
 from stepwell.ir.size import Dim, symbol
 from stepwell.ir.target import named
@@ -110,6 +110,12 @@ def test_pixels_side_by_side_are_columns_of_a_product(image: tuple[int, ...], pa
     expected = interpret_graph(Case(image, (33, image[1], 1, 1)).graph(), arrays)["out"]
     native = run_native(program, arrays, 1)
     np.testing.assert_allclose(native, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_pixel_is_one_number_for_all_lanes_the_spare_ones_too() -> None:
+    (kernel,) = scheduled(CASES["pointwise"].naive(), "native").kernels
+    pixels = [load for load in loads_of(kernel.body) if load.buffer == "x"]
+    assert pixels and not any(load.guard for load in pixels)
 
 
 def test_infinite_weights_meet_the_zeros_of_the_padding() -> None:
