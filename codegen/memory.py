@@ -173,6 +173,13 @@ def _stream(e: Emission, raw: LLVMValue, address: LLVMValue, align: int) -> None
     e.builder.position_at_end(done)
 
 
+def prefetch(e: Emission, buffer: MemoryBuffer, offset: Linear) -> None:
+    """Brings the line of an element into the first cache; what is not there does no harm."""
+    reading, nearest, data = constant(I32, 0), constant(I32, 3), constant(I32, 1)
+    operands = [_address(e, buffer, offset), reading, nearest, data]
+    intrinsic(e.builder, "llvm.prefetch.p0", ir.VoidType(), operands)
+
+
 def order_streams(e: Emission, block: Block) -> None:
     """A fence behind a block that streams: such stores are weakly ordered on x86, and another
     thread may look next."""

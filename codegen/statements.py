@@ -27,13 +27,14 @@ from stepwell.codegen.expressions import (
 from stepwell.codegen.parallel import emit_parallel
 from stepwell.codegen.register_store import store_register
 from stepwell.codegen.registers import RegisterArray
-from stepwell.codegen.state import CodegenError, Emission, alike, scalar
+from stepwell.codegen.state import CodegenError, Emission, MemoryBuffer, alike, scalar
 from stepwell.codegen.transpose import transposes
 from stepwell.codegen.values import (
     I32,
     I64,
     Linear,
     LLVMValue,
+    Value,
     constant,
     constant_number,
     lanes_of,
@@ -46,6 +47,7 @@ from stepwell.ir.loop.core import (
     For,
     If,
     Let,
+    Prefetch,
     Store,
     statements,
 )
@@ -88,6 +90,8 @@ class Statements:
                     self._store(statement)
                 case Check(condition=condition, message=message):
                     self._check(condition, self.e.codes[message])
+                case Prefetch():
+                    self._prefetch(statement)
 
     def _locate(self, span: Span | None) -> None:
         if span is not None and self.subprogram is not None:
@@ -268,8 +272,16 @@ class Statements:
         dtype = buffer.buffer.dtype
         if isinstance(value, Cast) and value.dtype == dtype and value.x.dtype == dtype.compute:
             value = value.x  # storing rounds: the cast need not round first
-        subscripts = [evaluate(e, subscript) for subscript in statement.indices]
-        offset = memory.element_offset(
-            e, buffer.buffer.shape, subscripts, lambda dim: dim_value(e, dim)
-        )
+        offset = self._offset(buffer, statement.indices)
         memory.store(e, buffer, offset, llvm_value(e, value), statement.stream)
+
+    def _prefetch(self, hint: Prefetch) -> None:
+        buffer = self.e.memory[hint.buffer]
+        offset = self._offset(buffer, hint.indices)
+        assert isinstance(offset, Linear), "subscripts are made of indices"
+        memory.prefetch(self.e, buffer, offset)
+
+    def _offset(self, buffer: MemoryBuffer, indices: tuple[Expr, ...]) -> Value:
+        subscripts = [evaluate(self.e, subscript) for subscript in indices]
+        shape = buffer.buffer.shape
+        return memory.element_offset(self.e, shape, subscripts, lambda dim: dim_value(self.e, dim))

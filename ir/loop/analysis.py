@@ -25,6 +25,7 @@ from stepwell.ir.loop.core import (
     Kernel,
     KernelParameter,
     Let,
+    Prefetch,
     Statement,
     Store,
     statements,
@@ -44,6 +45,8 @@ def own_expressions(statement: Statement) -> tuple[Expr, ...]:
             return (value,)
         case Store(indices=indices, value=value):
             return (*indices, value)
+        case Prefetch(indices=indices):
+            return indices
         case _:
             return ()
 
@@ -185,6 +188,8 @@ def map_own_expressions(statement: Statement, f: Callable[[Expr], Expr]) -> Stat
             return replace(statement, value=new[0])
         case Store():
             return replace(statement, indices=new[:-1], value=new[-1])
+        case Prefetch():
+            return replace(statement, indices=new)
         case _:
             return statement
 
@@ -246,14 +251,14 @@ def substitute_block(block: Block, values: Mapping[str, Expr]) -> Block:
 
 
 def rename_buffers(block: Block, names: Mapping[str, str]) -> Block:
-    """Buffers renamed where they are loaded, stored, combined or allocated."""
+    """Buffers renamed wherever they stand."""
     if not names:
         return block
 
     def one(statement: Statement) -> Statement:
         statement = map_own_expressions(statement, lambda expr: _rename_in_expr(expr, names))
         match statement:
-            case Store(buffer=name) if name in names:
+            case Store(buffer=name) | Prefetch(buffer=name) if name in names:
                 return replace(statement, buffer=names[name])
             case Alloc(buffer=buffer) if buffer.name in names:
                 return replace(statement, buffer=replace(buffer, name=names[buffer.name]))

@@ -10,7 +10,7 @@ grows faster than the body.
 
 from __future__ import annotations
 
-from stepwell.ir.loop.core import Alloc, Block, Check, For, If, Let, Store
+from stepwell.ir.loop.core import Alloc, Block, Check, For, If, Let, Prefetch, Store
 from stepwell.ir.scalar import COST, Binary, Expr, Horizontal, Load, Philox, Select, Unary, walk
 
 LOOP = 4  # the counter, its comparison and its branch
@@ -31,6 +31,8 @@ def _statement(statement: object) -> int:
             return _expression(condition) + code_size(then) + code_size(otherwise)
         case Store(indices=indices, value=value):
             return 1 + sum(map(_expression, indices)) + _expression(value)
+        case Prefetch(indices=indices):
+            return 1 + sum(map(_expression, indices))
         case Let(value=value) | Check(condition=value):
             return _expression(value)
         case Alloc():

@@ -11,6 +11,7 @@
                 | Alloc(buffer)                      a local buffer, for the rest of its block
                 | Store(buffer, indices, value, stream)
                 | Check(condition, message)          else the program returns an error status
+                | Prefetch(buffer, indices)          a hint: this element will be read soon
     kind      ::= serial | parallel | unrolled | vector
     space     ::= memory | scratch | register
     expr      ::= see stepwell.ir.scalar (all but Reduce)
@@ -24,6 +25,9 @@ condition masks. Vector loops do not nest, and hold no serial loop. A subscript 
 index plus something is a contiguous access.
 
 *Streamed stores* are stores that go past the caches: for results that would not stay in them.
+
+*Prefetches* bring the line of memory that holds a parameter's element into the first cache. They
+mean nothing: the element need not exist, so that a loop may ask for what comes after its end.
 
 *Parallel loops* are done by the threads of a pool. How many there are is known at run time: to a
 program it is the size THREADS, which is always there; a kernel gets it, or a number of tasks made
@@ -132,7 +136,14 @@ class Check:
     span: Span | None = field(default=None, compare=False)
 
 
-Statement = For | If | Let | Alloc | Store | Check
+@dataclass(frozen=True)
+class Prefetch:
+    buffer: str
+    indices: tuple[Expr, ...]
+    span: Span | None = field(default=None, compare=False)
+
+
+Statement = For | If | Let | Alloc | Store | Check | Prefetch
 Block = tuple[Statement, ...]
 
 
@@ -277,6 +288,11 @@ def statements(block: Block) -> Iterator[Statement]:
 def is_parallel(kernel: Kernel) -> bool:
     """Whether the kernel needs a pool: it has a parallel loop."""
     return any(isinstance(s, For) and s.kind == "parallel" for s in statements(kernel.body))
+
+
+def bytes_moved(kernel: Kernel) -> Dim:
+    """The bytes of the kernel's parameters: what it reads and writes, if once each."""
+    return sum((parameter.buffer.bytes for parameter in kernel.parameters), start=0)
 
 
 def scratch_buffers(kernel: Kernel) -> tuple[tuple[Buffer, Dim], ...]:

@@ -34,6 +34,7 @@ from stepwell.ir.loop.core import (
     If,
     Kernel,
     Let,
+    Prefetch,
     Statement,
     Store,
 )
@@ -144,6 +145,8 @@ class _KernelVerifier:
                     scope = self.alloc(statement, scope)
                 case Store():
                     self.store(statement, scope)
+                case Prefetch():
+                    self.prefetch(statement, scope)
 
     def expression(self, expr: Expr, scope: _Scope, at: Statement) -> None:
         try:
@@ -241,6 +244,18 @@ class _KernelVerifier:
         apart = scope.chosen or any(scope.depends(index) for index in store.indices)
         if name in scope.outside and not apart:
             self.fail(f"every iteration of the parallel loop writes this of `{name}`", store)
+
+    def prefetch(self, hint: Prefetch, scope: _Scope) -> None:
+        name, indices = hint.buffer, hint.indices
+        if name not in scope.buffers or scope.buffers[name].space != "memory":
+            self.fail(f"`{name}` is not a parameter: it is not prefetched", hint)
+        if scope.loop("vector") is not None:
+            self.fail("a vector loop holds no prefetch", hint)
+        rank = len(scope.buffers[name].shape)
+        if len(indices) != rank:
+            self.fail(f"`{name}` has {rank} dimensions, {len(indices)} subscripts", hint)
+        if any(as_dim(index) is None for index in indices):
+            self.fail("a prefetch's subscripts are made of indices and sizes", hint)
 
     # ------------------------------------------------------------------ registers
 

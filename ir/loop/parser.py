@@ -32,6 +32,7 @@ from stepwell.ir.loop.core import (
     KernelParameter,
     Let,
     LoopKind,
+    Prefetch,
     Program,
     ProgramBuffer,
     Role,
@@ -250,6 +251,10 @@ class _Reader:
                 return Store(node.buffer.text, indices, value, span, node.stream)
             case syntax.CheckNode():
                 return Check(resolver.condition(node.condition, scope), node.message, span)
+            case syntax.PrefetchNode():
+                resolver.buffer(node.buffer, scope)
+                indices = tuple(resolver.expr(index, scope) for index in node.indices)
+                return Prefetch(node.buffer.text, indices, span)
 
     def let(self, node: syntax.LetNode, scope: Scope) -> Let:
         value, dtype = self.resolver.expr(node.value, scope), self.resolver.dtype(node.dtype)

@@ -28,6 +28,7 @@ from stepwell.ir.loop.core import (
     If,
     Kernel,
     Let,
+    Prefetch,
     Program,
     ProgramBuffer,
     Statement,
@@ -53,7 +54,7 @@ INDENT = "  "
 # Words that may follow an expression: a store to a buffer of such a name begins with a backquote.
 KEYWORDS = frozenset(
     (
-        *("for", "if", "let", "alloc", "check", "ops", "flops", "at"),
+        *("for", "if", "let", "alloc", "check", "prefetch", "ops", "flops", "at"),
         *("parallel", "unrolled", "vector", "stream", "require", "divisible"),
         *("workspace", "call", "prepare", "prepare_workspace"),
         *("input", "parameter", "state", "trained", "output", "constant", "prepared", "temporary"),
@@ -209,6 +210,8 @@ class _Printer:
                 return f"{place} = {format_expr(value)}{' stream' if stream else ''}"
             case Check(condition=condition, message=message):
                 return f"check {format_expr(condition)}, {format_string(message)}"
+            case Prefetch(buffer=buffer, indices=indices):
+                return f"prefetch {format_access(buffer, indices)}"
 
 
 def _sizes(names: Sequence[str]) -> str:

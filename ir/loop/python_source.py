@@ -32,6 +32,7 @@ from stepwell.ir.loop.core import (
     If,
     Kernel,
     Let,
+    Prefetch,
     Statement,
     Store,
 )
@@ -199,6 +200,8 @@ class _Writer:
                     with self.each_lane():
                         condition = self.expr(statement.condition, statement)
                         self.line(f"if not {condition}: fail({statement.message!r})")
+                case Prefetch():
+                    self.line("pass")
 
     @contextmanager
     def each_lane(self) -> Iterator[None]:

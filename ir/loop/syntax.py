@@ -76,7 +76,14 @@ class CheckNode:
     span: SpanNode | None
 
 
-StatementNode = LoopNode | BranchNode | LetNode | AllocNode | StoreNode | CheckNode
+@dataclass(frozen=True)
+class PrefetchNode:
+    buffer: Name
+    indices: tuple[ExprNode, ...]
+    span: SpanNode | None
+
+
+StatementNode = LoopNode | BranchNode | LetNode | AllocNode | StoreNode | CheckNode | PrefetchNode
 
 
 @dataclass(frozen=True)
@@ -233,6 +240,10 @@ class LoopBuilder(ExpressionBuilder):
     def check(self, meta: Meta, children: list[Any]) -> CheckNode:
         condition, message, span = children
         return CheckNode(condition, unquote(message), span)
+
+    def prefetch(self, meta: Meta, children: list[Any]) -> PrefetchNode:
+        buffer, indices, span = children
+        return PrefetchNode(name_of(buffer), indices or (), span)
 
     def names(self, meta: Meta, children: list[Any]) -> tuple[Name, ...]:
         return tuple(name_of(token) for token in children)

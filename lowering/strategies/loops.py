@@ -24,15 +24,27 @@ from stepwell.ir.loop.analysis import (
     register_names,
     stores_of,
 )
-from stepwell.ir.loop.core import Alloc, Block, Check, For, If, Kernel, Let, Store, statements
+from stepwell.ir.loop.core import (
+    Alloc,
+    Block,
+    Check,
+    For,
+    If,
+    Kernel,
+    Let,
+    Store,
+    bytes_moved,
+    statements,
+)
 from stepwell.ir.scalar import COST, Expr, Unary, Var, as_dim, coefficient, walk
-from stepwell.ir.size import Dim, symbols
+from stepwell.ir.size import Dim, ceildiv, product, symbols
 from stepwell.ir.target import Target
 from stepwell.lowering.transforms.fuse_loops import fuse_loops
 from stepwell.lowering.transforms.interchange import interchange
 from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.nan_apart import nan_apart
 from stepwell.lowering.transforms.navigate import ScheduleError, as_kind, find_loop
+from stepwell.lowering.transforms.prefetch import prefetch
 from stepwell.lowering.transforms.reorder import perfect_nest
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
 from stepwell.lowering.transforms.split import split
@@ -61,7 +73,24 @@ def schedule_loops(kernel: Kernel, target: Target) -> Kernel:
             kernel = _across(kernel, across, lanes)
     if not target.carries_nan:
         kernel = nan_apart(kernel)
-    return stream(without_single_loops(kernel), target.l3_share)
+    kernel = without_single_loops(kernel)
+    return _rows_ahead(stream(kernel, target.l3_share), target)
+
+
+def _rows_ahead(kernel: Kernel, target: Target) -> Kernel:
+    """Rows that loops walk along one after the other are asked for about a page ahead, where they
+    come from memory."""
+    moved = bytes_moved(kernel)
+    if not isinstance(moved, int) or moved <= target.l3_share:
+        return kernel
+    for outer in [s.index for s in kernel.body if isinstance(s, For)]:
+        nest = perfect_nest(kernel, outer)
+        walks = sum(isinstance(s, For) for s in find_loop(kernel.body, nest[-1]).body)
+        count = product([find_loop(kernel.body, name).extent for name in nest])
+        row = ceildiv(moved, count) if isinstance(count, int) and count else moved
+        if walks > 1 and isinstance(row, int) and row <= target.l1 // 2:
+            kernel = prefetch(kernel, nest[-1], max(1, target.page // row), target.line)
+    return kernel
 
 
 def flattened(kernel: Kernel) -> Kernel:

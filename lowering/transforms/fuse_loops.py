@@ -21,7 +21,17 @@ from stepwell.ir.loop.analysis import (
     substitute_block,
     taken_names,
 )
-from stepwell.ir.loop.core import Block, Buffer, For, Kernel, KernelParameter, Statement, Store
+from stepwell.ir.loop.core import (
+    Block,
+    Buffer,
+    For,
+    Kernel,
+    KernelParameter,
+    Prefetch,
+    Statement,
+    Store,
+    statements,
+)
 from stepwell.ir.scalar import Expr, Load, Var, from_dim
 from stepwell.ir.size import floordiv, mod, symbol, symbols
 from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop, rewrite
@@ -58,7 +68,8 @@ def _collapse(kernel: Kernel, loop: For, inner: For, index: str) -> Kernel:
     """Merge the dimensions of parameters that are always read and written at `outer, inner`."""
     pair = (Var(loop.index), Var(inner.index))
     accesses: dict[str, list[tuple[Expr, ...]]] = {}
-    found: list[Load | Store] = [*loads_of(kernel.body), *stores_of(kernel.body)]
+    found: list[Load | Store | Prefetch] = [*loads_of(kernel.body), *stores_of(kernel.body)]
+    found += [s for s in statements(kernel.body) if isinstance(s, Prefetch)]
     for access in found:
         accesses.setdefault(access.buffer, []).append(access.indices)
     for number, parameter in enumerate(kernel.parameters):
@@ -78,7 +89,7 @@ def _collapse(kernel: Kernel, loop: For, inner: For, index: str) -> Kernel:
             return expr
 
         def in_store(statement: Statement, name: str = name) -> Statement:
-            if isinstance(statement, Store) and statement.buffer == name:
+            if isinstance(statement, (Store, Prefetch)) and statement.buffer == name:
                 return replace(statement, indices=cut(statement.indices))
             return statement
 

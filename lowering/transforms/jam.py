@@ -49,6 +49,7 @@ from stepwell.ir.loop.core import (
     Kernel,
     Let,
     LoopKind,
+    Prefetch,
     Statement,
     Store,
     statements,
@@ -73,6 +74,8 @@ def jam(kernel: Kernel, index: str, kind: LoopKind) -> Kernel:
 
 class _Jam:
     def __init__(self, loop: For, kind: LoopKind, taken: set[str], kernel: Kernel) -> None:
+        if kind == "vector" and any(isinstance(s, Prefetch) for s in statements(loop.body)):
+            raise ScheduleError("a vector loop holds no prefetch")
         if not isinstance(loop.extent, int):
             raise ScheduleError(f"the extent of {loop.index} is not constant")
         self.loop, self.kind, self.taken = loop, kind, taken

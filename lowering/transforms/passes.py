@@ -23,6 +23,7 @@ from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.localize import localize
 from stepwell.lowering.transforms.nan_apart import nan_apart
 from stepwell.lowering.transforms.navigate import ScheduleError, replace_loop
+from stepwell.lowering.transforms.prefetch import prefetch
 from stepwell.lowering.transforms.promote import promote
 from stepwell.lowering.transforms.simplify import simplify_kernel
 from stepwell.lowering.transforms.split import Tail, split
@@ -247,6 +248,25 @@ class Stream:
 
 
 @dataclass(frozen=True)
+class PrefetchRows:
+    """`for i { for j { S(x[i, j]) } … }` → `for i { for j { prefetch x[i + 1, j]; S } … }`."""
+
+    loop: str
+    distance: int = 1
+    line: int = 64
+    kernel: str = ""
+    name: ClassVar[str] = "prefetch"
+    kind: ClassVar[str] = "loop"
+
+    def run(self, ir: Loops) -> Loops:
+        if self.distance < 1 or self.line < 8:
+            raise ScheduleError("prefetch takes distance=1 or more, a line of 8 bytes or more")
+        return _apply(
+            ir, self.kernel, self.loop, lambda k: prefetch(k, self.loop, self.distance, self.line)
+        )
+
+
+@dataclass(frozen=True)
 class SimplifyIndices:
     """Subscripts and conditions simplified under the ranges of the loops around them."""
 
@@ -334,6 +354,7 @@ TRANSFORMS = (
     Hoist,
     Squares,
     Stream,
+    PrefetchRows,
     SimplifyIndices,
     Localize,
     Distribute,

@@ -13,13 +13,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from stepwell.ir.loop.analysis import reads
-from stepwell.ir.loop.core import Block, For, If, Kernel, Statement, Store
+from stepwell.ir.loop.core import Block, For, If, Kernel, Statement, Store, bytes_moved
 from stepwell.ir.scalar import as_dim, coefficient, variables
 
 
 def stream(kernel: Kernel, room: int) -> Kernel:
     """Stream the results of a kernel whose parameters take more than `room` bytes."""
-    moved = sum((parameter.buffer.bytes for parameter in kernel.parameters), start=0)
+    moved = bytes_moved(kernel)
     if not isinstance(moved, int) or moved <= room:
         return kernel
     once = {p.buffer.name for p in kernel.parameters if p.role == "out"} - reads(kernel.body)

@@ -21,6 +21,7 @@ from stepwell.ir.loop.core import (
     Kernel,
     KernelParameter,
     Let,
+    Prefetch,
     Statement,
     Store,
 )
@@ -130,6 +131,9 @@ class _Maker:
             return self.vector_sum(depth)
         if kind == 5:
             return [Check(Binary("or", self.condition(1), Const(True, BOOL)), "never")]
+        if kind == 6 and self.indices and not lanes and self.flip():
+            i = Var(self.draw(st.sampled_from(self.indices)))
+            return [Prefetch("x", (Binary("add", i, index(self.draw(st.integers(-2, 9)))), i))]
         extent: Dim = self.draw(st.sampled_from([2, 3] if lanes else [0, 3, N, ceildiv(M, 4)]))
         kinds = ["unrolled"] if lanes else ["serial", "unrolled"] if extent == 3 else ["serial"]
         return [self.loop(extent, self.draw(st.sampled_from(kinds)), depth, lanes)]

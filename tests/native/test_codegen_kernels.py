@@ -402,6 +402,23 @@ def test_streamed_stores_are_non_temporal():
 
 
 @pytest.mark.parametrize("target", NAMES)
+def test_a_prefetch_is_a_hint_and_no_access(target):
+    text = """
+    kernel copy[N](x: f32[N, 16] in, y: f32[N, 16] out) pointwise {
+      for i in 0..N {
+        prefetch x[i + 4, 0]
+        prefetch x[1000000000 * i - 1000000000, 99]
+        for l in 0..16 vector { y[i, l] = x[i, l] }
+      }
+    }
+    """
+    check(text, {"N": 3}, target, x=numbers(3, 16))
+    if MACHINES[target].architecture == "x86_64":
+        machine = MACHINES[target]
+        assert "prefetcht0" in assembly(llvm_text(kernel_program(text), machine), machine)
+
+
+@pytest.mark.parametrize("target", NAMES)
 @pytest.mark.parametrize(("lanes", "dtype"), [(16, "f32"), (4, "f32"), (8, "f64"), (8, "i8")])
 def test_squares_are_transposed(target, lanes, dtype):
     text = f"""
