@@ -14,7 +14,7 @@ from importlib import metadata
 from typing import Any
 
 from stepwell.codegen import c_names, interface
-from stepwell.ir.loop.core import Program, ProgramBuffer, is_parallel
+from stepwell.ir.loop.core import Program, ProgramBuffer
 from stepwell.ir.target import Target
 
 FORMAT = 3  # of the description and of the C interface
@@ -82,7 +82,7 @@ def describe(program: Program, target: Target) -> dict[str, Any]:
         "weights_fingerprint": interface.fingerprint(program),
         "prepare_workspace": _dim(program.preparation_workspace or 0),
         "workspace": _dim(program.workspace or 0),
-        "parallel": any(map(is_parallel, program.kernels)),
+        "parallel": program.uses_pool,
         "statuses": {str(s.code): s.message for s in interface.statuses(program)},
     }
 

@@ -12,7 +12,7 @@ In: a `Program` and its kernels' functions. Out: functions and data in the modul
 
 The state is an argument only where the program has some, and NAME_state_size is there only then.
 NAME_run checks pointers, sizes and constraints, then calls the kernels in order. On request there
-is NAME_profile beside it: one more pointer, to which it writes the time before and after each call.
+is NAME_profile beside it: one more pointer, to which it writes the time before and after each step.
 The rest is about weights: see `prepare_entry.py`.
 """
 
@@ -39,10 +39,7 @@ from stepwell.codegen.prepare_entry import PreparationEmitter
 from stepwell.codegen.runtime import RESOLVE
 from stepwell.codegen.state import Emission, materialise
 from stepwell.codegen.values import I32, I64, POINTER, Linear, LLVMValue, constant
-from stepwell.ir.loop.core import (
-    THREADS,
-    is_parallel,
-)
+from stepwell.ir.loop.core import THREADS
 from stepwell.ir.size import Dim, provably_le, symbols
 
 _LARGEST = float(2**62)
@@ -112,7 +109,7 @@ class EntryEmitter(EntryPoints):
             argument.name = name
         buffers, arguments = arguments[: len(names)], arguments[len(names) :]
         weights, *state, workspace, pool = arguments
-        if any(map(is_parallel, self.program.kernels)):
+        if self.program.uses_pool:
             e.pool = self._resolve(e, pool)
         self._require(e, self._sizes_fine(e), constant(I32, interface.NEGATIVE_SIZE))
         self._require(e, self._in_range(e), constant(I32, interface.SIZE_OVERFLOW))
@@ -136,7 +133,7 @@ class EntryEmitter(EntryPoints):
         places |= self._in_weights(e, weights) | self._in_workspace(e, workspace, "temporary")
         for block in state:
             places |= self._in_state(e, block)
-        self._calls(e, self.program.calls, places, workspace, times)
+        self._steps(e, self.program.steps, places, workspace, times)
         e.builder.ret(constant(I32, interface.OK))
 
     def _resolve(self, e: Emission, given: LLVMValue) -> LLVMValue:

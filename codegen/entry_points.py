@@ -19,6 +19,7 @@ from stepwell.codegen.clock import stamp
 from stepwell.codegen.conditions import conjunction_of
 from stepwell.codegen.expressions import dim_value
 from stepwell.codegen.state import Emission, materialise
+from stepwell.codegen.together import Member, call_together
 from stepwell.codegen.values import I8, I32, I64, POINTER, Linear, LLVMValue, constant
 from stepwell.ir.loop.core import (
     ALIGNMENT,
@@ -135,31 +136,40 @@ class EntryPoints:
             if item.offset is not None
         }
 
-    def _calls(
+    def _steps(
         self,
         e: Emission,
-        calls: Sequence[Call],
+        steps: Sequence[Sequence[Call]],
         places: Mapping[str, LLVMValue],
         workspace: LLVMValue,
         times: LLVMValue | None = None,
     ) -> None:
         if times is not None:
             stamp(e.builder, self.module, times, 0)
-        for number, call in enumerate(calls, start=1):
-            arguments = [places[name] for name in call.arguments]
-            arguments += [materialise(e, dim_value(e, size)) for size in call.sizes]
-            arguments.append(_moved(e, workspace, call.scratch or 0))
-            if is_parallel(self.program.kernel(call.kernel)):
-                arguments.append(e.pool)
-            status = e.builder.call(self.kernels[call.kernel], arguments)
-            if self._can_fail(call.kernel):
+        for number, calls in enumerate(steps, start=1):
+            members = [self._member(e, call, places, workspace) for call in calls]
+            if len(members) > 1:
+                status = call_together(e, members)
+            else:
+                status = e.builder.call(members[0].function, members[0].arguments)
+            if any(member.can_fail for member in members):
                 fine = e.builder.icmp_signed("==", status, constant(I32, interface.OK))
                 self._require(e, fine, status)
             if times is not None:
                 stamp(e.builder, self.module, times, number)
 
-    def _can_fail(self, kernel: str) -> bool:
-        return any(isinstance(s, Check) for s in statements(self.program.kernel(kernel).body))
+    def _member(
+        self, e: Emission, call: Call, places: Mapping[str, LLVMValue], workspace: LLVMValue
+    ) -> Member:
+        """A call's function, and what it is given."""
+        arguments = [places[name] for name in call.arguments]
+        arguments += [materialise(e, dim_value(e, size)) for size in call.sizes]
+        arguments.append(_moved(e, workspace, call.scratch or 0))
+        kernel = self.program.kernel(call.kernel)
+        if is_parallel(kernel):
+            arguments.append(e.pool)
+        can_fail = any(isinstance(s, Check) for s in statements(kernel.body))
+        return Member(self.kernels[call.kernel], arguments, can_fail)
 
     def _error_message(self) -> None:
         function = self._function("error_message", POINTER, [I32])

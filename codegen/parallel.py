@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from stepwell.codegen.statements import Statements
 
 POOL = ir.LiteralStructType([POINTER, POINTER, I64])  # run, context, threads
-_NO_FAILURE = -1
+NO_FAILURE = -1
 _CONTINUED = "noinline"  # so that what is known of the pointers stays known
 
 
@@ -104,7 +104,7 @@ def emit_parallel(outer: Statements, loop: For, extent: Linear) -> None:
     types = [value.type for value in values]
     task = _unpacking(_body(outer, loop, captured, types), types, can_fail)
     shared = in_frame(e.entry, _shared(types))
-    e.builder.store(constant(I64, _NO_FAILURE), _field(e.builder, shared, types, 0))
+    e.builder.store(constant(I64, NO_FAILURE), _field(e.builder, shared, types, 0))
     for number, value in enumerate(values, start=1):
         e.builder.store(value, _field(e.builder, shared, types, number))
     count = scalar(e, extent)
@@ -114,7 +114,7 @@ def emit_parallel(outer: Statements, loop: For, extent: Linear) -> None:
     e.builder.call(task, [shared, constant(I64, 0)])
     e.builder.branch(done)
     e.enter(many)
-    _call_pool(e, task, shared, count)
+    call_pool(e, task, shared, count)
     e.builder.branch(done)
     e.enter(done)
     if can_fail:
@@ -193,7 +193,8 @@ def _unpacking(body: Any, types: list[Any], can_fail: bool) -> Any:
     return function
 
 
-def _call_pool(e: Emission, task: Any, shared: LLVMValue, count: LLVMValue) -> None:
+def call_pool(e: Emission, task: Any, shared: LLVMValue, count: LLVMValue) -> None:
+    """Hands so many tasks to the pool, and waits until they are done."""
     places = [
         e.builder.gep(e.pool, [constant(I32, 0), constant(I32, i)], source_etype=POOL)
         for i in range(2)
@@ -207,7 +208,7 @@ def _call_pool(e: Emission, task: Any, shared: LLVMValue, count: LLVMValue) -> N
 def _leave_if_failed(e: Emission, place: LLVMValue) -> None:
     failure = e.builder.load(place, typ=I64)
     failed, fine = e.block("failed"), e.block("checked")
-    none = e.builder.icmp_signed("==", failure, constant(I64, _NO_FAILURE))
+    none = e.builder.icmp_signed("==", failure, constant(I64, NO_FAILURE))
     e.builder.cbranch(none, fine, failed)
     e.enter(failed)
     e.builder.ret(e.builder.trunc(failure, I32))

@@ -57,7 +57,8 @@ class PreparationEmitter(EntryPoints):
         for name in inside.keys() & raw.keys():
             self._copy(e, inside[name], raw[name], self.program.buffer(name).buffer.bytes)
         places = inside | self._in_workspace(e, workspace, "prepared") | raw | self.constants
-        self._calls(e, self.program.preparations, places, workspace)
+        steps = [(call,) for call in self.program.preparations]
+        self._steps(e, steps, places, workspace)
         if self.program.held:
             e.builder.store(self._fingerprint, weights)
         e.builder.ret(constant(I32, interface.OK))

@@ -142,7 +142,7 @@ class Model:
         return NativeCall(
             self._native, inputs, outputs, plan.sizes, self._held.block,
             None if self.state is None else self.state.block, aligned_block(plan.workspace),
-            self._threads, len(self.kernels),
+            self._threads, self.kernels.steps,
         )  # fmt: skip
 
     def with_threads(self, threads: int | None) -> Model:

@@ -1,7 +1,8 @@
 """One call of native code with everything in place: for measuring code alone.
 
 In: arrays, addresses. Out: `NativeCall`; running it allocates nothing and checks nothing but the
-status. Where the code was compiled for it, `profile` gives each kernel's time.
+status. Where the code was compiled for it, `profile` gives each kernel's time; of kernels that run
+together, that of all.
 
     call = model.native_call(image);  call();  call.outputs[0]
 """
@@ -52,7 +53,7 @@ class NativeCall:
     state: Array | None
     workspace: Array
     pool: int  # of threads: the address of a `stepwell_pool`
-    kernels: int  # calls of kernels in one run
+    steps: int  # of one run: calls of kernels, those that are together counted once
 
     def __call__(self) -> None:
         """Run. InputError for what native code checks."""
@@ -61,7 +62,7 @@ class NativeCall:
             raise InputError(self.native.error_message(status))
 
     def profile(self) -> Array:
-        """Run; the seconds that each call of a kernel took, in order."""
+        """Run; the seconds that each step took, in order."""
         status = self.native.profile_entry(*self._arguments, address(self._times))
         if status:
             raise InputError(self.native.error_message(status))
@@ -81,5 +82,5 @@ class NativeCall:
 
     @cached_property
     def _times(self) -> Array:
-        """Seconds and nanoseconds (`codegen/clock.py`), before the first call and after each."""
-        return np.zeros((self.kernels + 1, 2), np.int64)
+        """Seconds and nanoseconds (`codegen/clock.py`), before the first step and after each."""
+        return np.zeros((self.steps + 1, 2), np.int64)

@@ -23,26 +23,35 @@ _READABLE = 200  # characters of a formula
 
 @dataclass(frozen=True)
 class KernelReport:
-    """One call of a kernel. `flops` and `bytes` (read and written) are formulas in the sizes."""
+    """One call of a kernel. `flops` and `bytes` (read and written) are formulas in the sizes;
+    `beside`: it runs together with the one before."""
 
     name: str
     family: str
     ops: tuple[str, ...]
     flops: Dim
     bytes: Dim
+    beside: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} ({self.family}): {', '.join(self.ops)}"
 
 
 class Kernels(tuple[KernelReport, ...]):
-    """The calls of a model in order; prints as a table."""
+    """The calls of a model in order; prints as a table, `+` before what runs with the one above."""
 
     __slots__ = ()
 
+    @property
+    def steps(self) -> int:
+        """How many there are one after another: calls that are together count once."""
+        return sum(not kernel.beside for kernel in self)
+
     def __repr__(self) -> str:
         rows = [("kernel", "family", "ops", "flops", "bytes")]
-        rows += [(k.name, k.family, ", ".join(k.ops), str(k.flops), str(k.bytes)) for k in self]
+        for k in self:
+            name = f"+ {k.name}" if k.beside else k.name
+            rows.append((name, k.family, ", ".join(k.ops), str(k.flops), str(k.bytes)))
         return table(rows)
 
     __str__ = __repr__
@@ -133,6 +142,7 @@ def _kernel(program: Program, call: Call) -> dict[str, Any]:
         "ops": list(kernel.ops),
         "flops": dim_json(substitute(kernel.flops, sizes)),
         "bytes": dim_json(substitute(moved, sizes)),
+        "beside": call.beside,
     }
 
 
@@ -148,7 +158,7 @@ def kernel_reports(items: Iterable[Mapping[str, Any]]) -> tuple[KernelReport, ..
     return tuple(
         KernelReport(
             item["name"], item["family"], tuple(item["ops"]),
-            parse_dim(item["flops"]), parse_dim(item["bytes"]),
+            parse_dim(item["flops"]), parse_dim(item["bytes"]), item["beside"],
         )
         for item in items
     )  # fmt: skip

@@ -7,14 +7,16 @@ have a workspace of their own, for scratch and for what only other preparations 
     b: temporary, 128 N bytes, live in calls 1..2    →     b at 256 N
     c: temporary, 256 N bytes, live in calls 2..3          c at 0        workspace 384 N
 
-How blocks are packed is in `arena.py`.
+Calls that are together are live at once. How blocks are packed is in `arena.py`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import accumulate
 from typing import ClassVar
 
 from stepwell.ir.loop.core import (
@@ -115,7 +117,7 @@ def memory_report(program: Program) -> MemoryReport:
     blocks, _, _ = _blocks(_Run.of(program), reuse=True)
     apart, _, _ = _blocks(_Run.of(program), reuse=False)
     sizes = [block.bytes for block in blocks]
-    peak = largest([live_bytes(blocks, sizes, i) for i in range(len(program.calls))])
+    peak = largest([live_bytes(blocks, sizes, i) for i in range(len(program.steps))])
     naive = sum((block.bytes for block in apart), start=0)
     return MemoryReport(program.workspace or 0, naive, peak)
 
@@ -133,30 +135,41 @@ def _blocks(run: _Run, reuse: bool) -> tuple[list[Block], dict[str, int], dict[i
     def fits(kernel: str, source: str, target: str) -> bool:
         return can_reuse(kernels[kernel], source, target)
 
-    last_use = {name: i for i, call in enumerate(run.calls) for name in call.arguments}
-    for i, call in enumerate(run.calls):
+    steps, last_use, users = _uses(run.calls)
+    for number, (step, call) in enumerate(zip(steps, run.calls, strict=True)):
         kernel = kernels[call.kernel]
+        ours = {n for n in call.arguments if last_use[n] == step and users[n] == 1}
         for name in dict.fromkeys(call.arguments):
             if name in bytes and name not in homes:
-                dying = (
-                    [n for n in call.arguments if n in homes and last_use[n] == i] if reuse else []
-                )
+                dying = [n for n in call.arguments if reuse and n in ours and n in homes]
                 home = _reused(program, kernel, call, name, dying, fits)
-                if home is not None and blocks[homes[home]].last == i:
+                if home is not None and blocks[homes[home]].last == step:
                     homes[name] = homes[home]
                 else:
                     homes[name] = len(blocks)
-                    blocks.append(Block(bytes[name], i, i))
+                    blocks.append(Block(bytes[name], step, step))
                 blocks[homes[name]].last = last_use[name]
         needed = substitute(scratch_bytes(kernel), dict(zip(kernel.sizes, call.sizes, strict=True)))
         if needed != 0:
-            scratch[i] = len(blocks)
-            blocks.append(Block(needed, i, i))
+            scratch[number] = len(blocks)
+            blocks.append(Block(needed, step, step))
     unused = [name for name in bytes if name not in homes]
     for name in unused:
         homes[name] = len(blocks)
         blocks.append(Block(bytes[name], 0, 0))
     return blocks, homes, scratch
+
+
+def _uses(calls: Sequence[Call]) -> tuple[list[int], dict[str, int], Counter[str]]:
+    """The step of each call; the last step in which a name is used, and by how many calls then."""
+    steps = list(accumulate((int(not call.beside) for call in calls), initial=-1))[1:]
+    last_use: dict[str, int] = {}
+    users: Counter[str] = Counter()
+    for step, call in zip(steps, calls, strict=True):
+        for name in dict.fromkeys(call.arguments):
+            users[name] = users[name] + 1 if last_use.get(name) == step else 1
+            last_use[name] = step
+    return steps, last_use, users
 
 
 def _reused(

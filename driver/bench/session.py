@@ -30,7 +30,7 @@ FEWEST, MOST = 7, 1000  # profiled runs
 
 @dataclass(frozen=True)
 class KernelTime:
-    """One call of a kernel: what it has to do, what it took, what bounds it."""
+    """One step, a call of a kernel mostly: what it has to do, what it took, what bounds it."""
 
     work: Work
     time: Spread
@@ -117,7 +117,7 @@ class Session:
     def _kernels(
         self, ceilings: Ceilings, seconds: float, estimate: float
     ) -> tuple[KernelTime, ...]:
-        """The time of each call of a kernel, where the code notes it."""
+        """The time of each step, where the code notes it."""
         if self.profiled is None:
             return ()
         arguments = [self.inputs[item.name] for item in self.model.signature.inputs]

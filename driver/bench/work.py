@@ -1,6 +1,7 @@
 """What each call of a kernel has to do, whatever code does it, and where its data lie.
 
-In: a compilation and the sizes of a run. Out: a `Work` per call: operations, functions, bytes to be
+In: a compilation and the sizes of a run. Out: a `Work` per step, a call or several that are
+together: operations, functions, bytes to be
 read and written once, each with its *reuse distance*: how many bytes the run touches since those
 were touched last, the run before included. A cache that holds the distance still holds the data.
 
@@ -11,8 +12,8 @@ were touched last, the run before included. A cache that holds the distance stil
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from stepwell.compilation import Compilation
 from stepwell.ir.loop.analysis import own_expressions
@@ -32,7 +33,7 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Work:
-    """One call of a kernel. `functions`: how often exp, div, … are applied."""
+    """One call of a kernel, or of several. `functions`: how often exp, div, … are applied."""
 
     name: str
     family: str
@@ -48,24 +49,42 @@ class Work:
 
 
 def work_of(compilation: Compilation, inputs: Mapping[str, int], threads: int = 1) -> list[Work]:
-    """The work of every call of a run, in order."""
+    """The work of every step of a run, in order."""
     program, sizes = compilation.program, {**inputs, THREADS: threads}
     naive = {kernel.name: kernel for kernel in compilation.naive_program.kernels}
-    touched = [list(_touched(program, call, sizes)) for call in program.calls]
+    touched = [
+        [place for call in step for place in _touched(program, call, sizes)]
+        for step in program.steps
+    ]
     found = []
-    for number, call in enumerate(program.calls):
-        kernel = program.kernel(call.kernel)
-        bound = {n: evaluate(d, sizes) for n, d in zip(kernel.sizes, call.sizes, strict=True)}
+    for number, step in enumerate(program.steps):
         traffic = tuple(
             Traffic(size, written, _distance(touched, number, place))
             for place, size, written in touched[number]
         )
-        source = naive.get(kernel.name, kernel)
-        functions = _functions(source.body, bound)
-        flops = evaluate(kernel.flops, bound)
-        forks = _forks(kernel.body, bound)
-        found.append(Work(kernel.name, kernel.family, kernel.ops, flops, traffic, functions, forks))
+        parts = []
+        for call in step:
+            kernel = program.kernel(call.kernel)
+            bound = {n: evaluate(d, sizes) for n, d in zip(kernel.sizes, call.sizes, strict=True)}
+            functions = _functions(naive.get(kernel.name, kernel).body, bound)
+            flops, forks = evaluate(kernel.flops, bound), _forks(kernel.body, bound)
+            parts.append(Work(kernel.name, kernel.family, kernel.ops, flops, (), functions, forks))
+        found.append(replace(_together(parts, threads), traffic=traffic))
     return found
+
+
+def _together(parts: Sequence[Work], threads: int) -> Work:
+    """The work of calls that are together: one fork, where there are threads."""
+    if len(parts) == 1:
+        return parts[0]
+    functions: Counter[str] = Counter()
+    for part in parts:
+        functions.update(part.functions)
+    return Work(
+        " + ".join(part.name for part in parts), parts[0].family,
+        tuple(op for part in parts for op in part.ops), sum(part.flops for part in parts), (),
+        functions, int(threads > 1),
+    )  # fmt: skip
 
 
 def _touched(

@@ -2,7 +2,7 @@
 
     program   ::= Program(name, sizes, buffers, constraints, calls, kernels, workspace,
                           preparations, preparation_workspace)
-    call      ::= Call(kernel, sizes, arguments, scratch)
+    call      ::= Call(kernel, sizes, arguments, scratch, beside)
     kernel    ::= Kernel(name, sizes, parameters, body, …)
     block     ::= statement*
     statement ::= For(index, extent, kind, body)     index = 0, 1, … extent-1
@@ -32,6 +32,9 @@ mean nothing: the element need not exist, so that a loop may ask for what comes 
 *Parallel loops* are done by the threads of a pool. How many there are is known at run time: to a
 program it is the size THREADS, which is always there; a kernel gets it, or a number of tasks made
 of it, as one of its own sizes.
+
+*Calls together*, a call and those `beside` it, may run in any order and at once: none writes what
+another reads or writes. To run them in order is always right. They have no parallel loops.
 
 *Register buffers* become SSA values, never memory. Every subscript is a constant once unrolled
 loops are unrolled, except that the last one may be a vector loop's index alone: then the last
@@ -179,6 +182,7 @@ class Call:
     """One kernel applied: a value per size, a buffer name per parameter, in order.
 
     `scratch` is where in the workspace the kernel's scratch buffers lie; None before planning.
+    `beside`: together with the call before it.
     """
 
     kernel: str
@@ -186,6 +190,7 @@ class Call:
     arguments: tuple[str, ...]
     scratch: Dim | None = None
     span: Span | None = field(default=None, compare=False)
+    beside: bool = False
 
 
 @dataclass(frozen=True)
@@ -241,6 +246,17 @@ class Program:
         found += [s.message for s in checks if isinstance(s, Check)]
         return tuple(dict.fromkeys(found))
 
+    @property
+    def steps(self) -> tuple[tuple[Call, ...], ...]:
+        """The calls in order, those that are together in one step."""
+        found: list[list[Call]] = []
+        for call in self.calls:
+            if call.beside and found:
+                found[-1].append(call)
+            else:
+                found.append([call])
+        return tuple(map(tuple, found))
+
     def with_role(self, role: str) -> tuple[ProgramBuffer, ...]:
         return tuple(item for item in self.buffers if item.role == role)
 
@@ -250,6 +266,11 @@ class Program:
             if kernel.name == name:
                 return kernel
         raise KeyError(name)
+
+    @property
+    def uses_pool(self) -> bool:
+        """Whether a run takes threads: for parallel loops, or for calls that are together."""
+        return any(map(is_parallel, self.kernels)) or any(call.beside for call in self.calls)
 
     @property
     def held(self) -> tuple[ProgramBuffer, ...]:

@@ -12,7 +12,7 @@ gives wrong answers here and not only in native code.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -143,8 +143,8 @@ def interpret_program(
     }
     for call in program.preparations:
         _run_call(program, call, values, arrays, preparing)
-    for call in program.calls:
-        _run_call(program, call, values, arrays, workspace)
+    for step in program.steps:
+        _run_step(program, step, values, arrays, workspace)
     written = (*program.with_role("output"), *program.with_role("state"))
     return {item.buffer.name: arrays[item.buffer.name] for item in written}
 
@@ -180,6 +180,24 @@ def _view(workspace: Array, buffer: Buffer, offset: int, sizes: Mapping[str, int
         )
     part = workspace[offset : offset + size]
     return part.view(buffer.dtype.numpy).reshape(_shape(buffer, sizes))
+
+
+def _run_step(
+    program: Program,
+    calls: Sequence[Call],
+    sizes: Mapping[str, int],
+    arrays: Mapping[str, Array],
+    workspace: Array,
+) -> None:
+    """Calls that are together run backwards; of those that fail the first in order tells."""
+    failure: InputError | None = None
+    for call in reversed(calls):
+        try:
+            _run_call(program, call, sizes, arrays, workspace)
+        except InputError as error:
+            failure = error
+    if failure is not None:
+        raise failure
 
 
 def _run_call(

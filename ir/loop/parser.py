@@ -186,6 +186,7 @@ class _Reader:
             tuple(name.text for name in node.arguments),
             None if node.scratch is None else self.resolver.dim(node.scratch, scope),
             self.resolver.span(node.span),
+            node.beside,
         )
 
     # ------------------------------------------------------------------ kernels

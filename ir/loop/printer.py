@@ -56,7 +56,7 @@ KEYWORDS = frozenset(
     (
         *("for", "if", "let", "alloc", "check", "prefetch", "ops", "flops", "at"),
         *("parallel", "unrolled", "vector", "stream", "require", "divisible"),
-        *("workspace", "call", "prepare", "prepare_workspace"),
+        *("workspace", "call", "together", "prepare", "prepare_workspace"),
         *("input", "parameter", "state", "trained", "output", "constant", "prepared", "temporary"),
     )
 )
@@ -144,8 +144,15 @@ class _Printer:
         if len(lines) > 1 and (program.calls or program.preparations):
             lines.append("")
         lines += [INDENT + self.call(call, "prepare") for call in program.preparations]
-        lines += [INDENT + self.call(call) for call in program.calls]
+        for step in program.steps:
+            lines += self.step(step)
         return [*lines, "}"]
+
+    def step(self, calls: Sequence[Call]) -> list[str]:
+        if len(calls) == 1:
+            return [INDENT + self.call(calls[0])]
+        inner = [INDENT * 2 + self.call(call) for call in calls]
+        return [f"{INDENT}together {{", *inner, f"{INDENT}}}"]
 
     def constraint(self, item: Constraint) -> str:
         relation = "divisible by" if item.relation == "%" else item.relation

@@ -5,7 +5,7 @@ In: Lark's rules. Out: small records with places, which `stepwell.ir.loop.parser
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lark.tree import Meta
@@ -138,6 +138,7 @@ class CallNode:
     scratch: ExprNode | None
     span: SpanNode | None
     preparing: bool
+    beside: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,8 @@ class LoopBuilder(ExpressionBuilder):
         return LoopsNode(sources or {}, program, tuple(kernels))
 
     def program(self, meta: Meta, children: list[Any]) -> ProgramNode:
-        name, sizes, *items = children
+        name, sizes, *found = children
+        items = [node for item in found for node in (item if isinstance(item, list) else [item])]
 
         def of(kind: type) -> tuple[Any, ...]:
             return tuple(item for item in items if isinstance(item, kind))
@@ -190,6 +192,10 @@ class LoopBuilder(ExpressionBuilder):
 
     def call_kernel(self, meta: Meta, children: list[Any]) -> CallNode:
         return _call(children, False)
+
+    def together(self, meta: Meta, children: list[Any]) -> list[CallNode]:
+        first, *others = children
+        return [first, *(replace(call, beside=True) for call in others)]
 
     def prepare_kernel(self, meta: Meta, children: list[Any]) -> CallNode:
         return _call(children, True)

@@ -12,6 +12,7 @@ Kernels' rules are in `kernel_rules`. A program's: names once; sizes known; each
 kernel in number, dtype and elements; nothing is read before it is written; nothing that is written
 has a second name in the call, and only states, temporaries, outputs and `inout` arguments are
 written.
+Calls together have nothing in common that one of them writes.
 Preparations read parameters, constants and what was prepared, and write what is prepared; `const`
 arguments are of these kinds, and no call writes them.
 """
@@ -36,6 +37,7 @@ from stepwell.ir.loop.core import (
 )
 from stepwell.ir.loop.kernel_rules import verify_kernel
 from stepwell.ir.loop.printer import buffer_line, call_line
+from stepwell.ir.loop.step_rules import verify_steps
 from stepwell.ir.size import Dim, evaluate, is_opaque, product, substitute, symbols
 
 TRIALS = (1, 0, 2, 3, 7, 8, 13, 16, 17, 31, 64, 100, 1000)  # sizes for which plans are tried
@@ -194,12 +196,15 @@ class _ProgramVerifier:
         for call in program.calls:
             self.call(call, defined, program.workspace)
         self.never_written()
+        verify_steps(program, self._trials(), self.fail)
         for item in self.program.with_role("output"):
             if item.buffer.name not in defined:
                 self.fail("this output is never written", item)
 
     def preparation(self, call: Call) -> None:
         """It writes prepared buffers, and takes the same time for all inputs: none at all."""
+        if call.beside:
+            self.fail("preparations run one after another", call)
         if not all(isinstance(size, int) for size in call.sizes):
             self.fail("a preparation's sizes are numbers", call)
         kernel = self.program.kernel(call.kernel)

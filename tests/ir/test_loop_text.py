@@ -98,12 +98,16 @@ program prepare {
   prepared t: f32[4] at 64
   prepared w.packed: f32[4]
   output y: f32[4]
+  output together: f32[4]
   workspace 64
   prepare_workspace 192
 
   prepare pack(w, t) scratch 128
   prepare pack(t, w.packed) scratch 128
-  call workspace(x, w.packed, y) scratch 0
+  together {
+    call workspace(x, w.packed, y) scratch 0
+    call workspace(x, w.packed, together) scratch 64
+  }
 }
 
 kernel pack(w: f32[4] const, packed: f32[4] out) pack {

@@ -328,6 +328,60 @@ kernel k(a: f32[1] in, b: f32[1] out) pointwise {
         verify_loops(parse_loops(text.replace(old, new)))
 
 
+TOGETHER = """
+program p {
+  input x: f32[1]
+  output y: f32[1]
+  output z: f32[1]
+  temporary t: f32[1] at 0
+  temporary u: f32[1] at 64
+  workspace 384
+  together {
+    call k(x, t) scratch 128
+    call k(x, u) scratch 256
+  }
+  together {
+    call k(t, y) scratch 128
+    call k(t, z) scratch 256
+  }
+}
+kernel k(a: f32[1] in, b: f32[1] out) pointwise {
+  for i in 0..1 {
+    alloc s: f32[32] scratch
+    s[i] = a[i]
+    b[i] = s[i]
+  }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message", "line"),
+    [
+        ("(t, z)", "(y, z)", "`y` is written beside a call that has it: `k`", "call k(y, z)"),
+        ("(x, u)", "(x, t)", "`t` is written beside a call that has it: `k`", "call k(x, t)"),
+        ("at 64", "at 0", "`u` shares memory with `t` of `k`", "call k(x, u)"),
+        ("at 64", "at 128", "`u` shares memory with the scratch of `k`", "call k(x, u)"),
+        ("scratch 256", "scratch 192", "the scratch shares memory with the scratch", "call k(x"),
+        ("0..1", "0..1 parallel", "`k` has a parallel loop: its calls are beside none", "call k(x"),
+    ],
+)
+def test_calls_together_are_apart(old: str, new: str, message: str, line: str) -> None:
+    verify_loops(parse_loops(TOGETHER))
+    with pytest.raises(VerifyError) as caught:
+        verify_loops(parse_loops(TOGETHER.replace(old, new)))
+    assert message in caught.value.message
+    assert caught.value.fault.startswith(line)
+
+
+def test_the_first_call_is_beside_none() -> None:
+    program = parse_loops(TOGETHER)
+    assert isinstance(program, Program)
+    first, *others = program.calls
+    with pytest.raises(VerifyError, match="there is no call before the first"):
+        verify_loops(replace(program, calls=(replace(first, beside=True), *others)))
+
+
 def test_a_symbolic_plan_is_tried() -> None:
     text = """
 program p[N] {

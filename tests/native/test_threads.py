@@ -48,19 +48,61 @@ kernel scale[N, tasks](x: f32[N] in, y: f32[N] out) pointwise {
 """)
 
 
+TOGETHER = parse_loops("""
+program both[N] {
+  input x: f32[N]
+  output y: f32[N]
+  output z: f32[N]
+  output w: f32[N]
+  workspace 128
+  together {
+    call triple[N](x, y) scratch 0
+    call negate[N](x, z)
+    call triple[N](x, w) scratch 64
+  }
+}
+kernel triple[N](x: f32[N] in, y: f32[N] out) pointwise {
+  alloc least: f32[16] scratch
+  for i in 0..N {
+    check x[i] < 2000.0, "too large"
+    least[0] = 3.0 * x[i]
+    y[i] = least[0] + 1.0
+  }
+}
+kernel negate[N](x: f32[N] in, z: f32[N] out) pointwise {
+  for i in 0..N {
+    check x[i] < 500.0, "too large to negate"
+    z[i] = -x[i]
+  }
+}
+""")
+
+
+@pytest.fixture(scope="module")
+def both() -> NativeProgram:
+    verify_loops(TOGETHER)
+    return NativeProgram.compile(TOGETHER, host())
+
+
 @pytest.fixture(scope="module")
 def scale() -> NativeProgram:
     verify_loops(SCALE)
     return NativeProgram.compile(SCALE, host())
 
 
-def run(native: NativeProgram, x: np.ndarray, threads: int) -> tuple[str, np.ndarray]:
-    y = np.zeros_like(x)
+def run_all(native: NativeProgram, x: np.ndarray, threads: int) -> tuple[str, list[np.ndarray]]:
+    outputs = [np.zeros_like(x) for _ in range(native.outputs)]
     team = pool(threads)
     memory = np.zeros(native.workspace_size([x.size], team) + 64, np.uint8)
     place = memory.ctypes.data + -memory.ctypes.data % 64
-    status = native.run([x.size], [x.ctypes.data], [y.ctypes.data], 0, place, team)
-    return native.error_message(status), y
+    addresses = [array.ctypes.data for array in outputs]
+    status = native.run([x.size], [x.ctypes.data], addresses, 0, place, team)
+    return native.error_message(status), outputs
+
+
+def run(native: NativeProgram, x: np.ndarray, threads: int) -> tuple[str, np.ndarray]:
+    message, (y,) = run_all(native, x, threads)
+    return message, y
 
 
 @pytest.mark.parametrize("threads", COUNTS)
@@ -88,12 +130,38 @@ def test_the_first_failure_tells(scale: NativeProgram, threads: int) -> None:
         interpret_program(SCALE, {"x": x}, {}, threads=threads)
 
 
-def test_many_callers_at_once(scale: NativeProgram) -> None:
+@pytest.mark.parametrize("threads", COUNTS)
+@pytest.mark.parametrize("n", [1, 2, 5, 1000])
+def test_calls_together(both: NativeProgram, threads: int, n: int) -> None:
+    x = np.arange(n, dtype=np.float32) / 4 + 1
+    message, outputs = run_all(both, x, threads)
+    assert message == "ok"
+    found = interpret_program(TOGETHER, {"x": x}, {}, threads=threads)
+    for y, expected, name in zip(outputs, (3 * x + 1, -x, 3 * x + 1), "yzw", strict=True):
+        np.testing.assert_array_equal(y, expected)
+        np.testing.assert_array_equal(found[name], expected)
+
+
+@pytest.mark.parametrize("threads", COUNTS)
+@pytest.mark.parametrize(("value", "message"), [(600, "too large to negate"), (2500, "too large")])
+def test_the_first_call_that_fails_tells(
+    both: NativeProgram, threads: int, value: float, message: str
+) -> None:
+    x = np.ones(100, np.float32)
+    x[70] = value
+    assert run_all(both, x, threads)[0] == message
+    with pytest.raises(InputError, match=f"^{message}$"):
+        interpret_program(TOGETHER, {"x": x}, {}, threads=threads)
+
+
+def test_many_callers_at_once(scale: NativeProgram, both: NativeProgram) -> None:
     """Whoever finds the pool taken does the work alone; nobody waits, all are right."""
     xs = [np.full(500, i, np.float32) for i in range(8)]
 
     def repeatedly(x: np.ndarray) -> bool:
-        return all((run(scale, x, 3)[1] == 4 * x).all() for _ in range(300))
+        alone = all((run(scale, x, 3)[1] == 4 * x).all() for _ in range(300))
+        found = (run_all(both, x, 3)[1] for _ in range(300))
+        return alone and all((y == 3 * x + 1).all() and (z == -x).all() for y, z, _ in found)
 
     with ThreadPoolExecutor(8) as callers:
         assert all(callers.map(repeatedly, xs))
@@ -172,10 +240,24 @@ static int check(const stepwell_pool *pool) {
     return 0;
 }
 
+static int check_both(const stepwell_pool *pool) {
+    enum { N = 400 };
+    static float x[N], y[N], z[N], w[N];
+    void *workspace = aligned_alloc(64, (size_t)both_workspace_size(N, pool));
+    for (int i = 0; i < N; i++) x[i] = (float)(i + 1);
+    if (both_run(N, x, y, z, w, NULL, workspace, pool)) return 1;
+    for (int i = 0; i < N; i++)
+        if (y[i] != 3 * x[i] + 1 || z[i] != -x[i] || w[i] != y[i]) return 2;
+    free(workspace);
+    return 0;
+}
+
 int main(void) {
     stepwell_pool theirs = {run, &calls, 7}, ours = {NULL, NULL, 3};
     for (int round = 0; round < 50; round++)
         if (check(&theirs) || check(&ours) || check(NULL)) return 1;
+    for (int round = 0; round < 50; round++)
+        if (check_both(&theirs) || check_both(&ours) || check_both(NULL)) return 1;
     printf("%d calls\\n", (int)calls);
     return 0;
 }
@@ -185,7 +267,7 @@ int main(void) {
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("scale")
-    build([SCALE], host(), folder / "libscale.so")
+    build([SCALE, TOGETHER], host(), folder / "libscale.so")
     return str(folder)
 
 
@@ -205,7 +287,7 @@ def test_pool_in_a_shared_object(library: str) -> None:
         ["./caller"], cwd=library, env={"LD_LIBRARY_PATH": "."}, capture_output=True, text=True,
         timeout=60, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stdout) == (0, "100 calls\n")
+    assert (done.returncode, done.stdout) == (0, "150 calls\n")
 
 
 def test_unloading_ends_the_threads(library: str) -> None:
