@@ -73,6 +73,9 @@ def loop_passes(
         Step("update_in_place", "after schedules, which say when each element is read and written"),
         Step(f"parallelize{cores}", "after schedules, whose outer loops it shares among threads"),
         Step("order_calls", "what gives memory back runs first; scratch is as it will be"),
+        Step(
+            f"side_by_side{cores}", "of calls in that order; memory of those together lives at once"
+        ),
         Step("plan_memory", "after schedules, which decide how much scratch a call needs"),
     )
 

@@ -60,6 +60,15 @@ class Dependences:
                     readers.setdefault(name, set()).add(number)
             self.before.append(own - {number})
 
+    @property
+    def after(self) -> list[list[int]]:
+        """For each call those that it comes before."""
+        found: list[list[int]] = [[] for _ in self.before]
+        for number, numbers in enumerate(self.before):
+            for first in numbers:
+                found[first].append(number)
+        return found
+
     def require(self, first: int, then: int) -> None:
         """From now on the one comes before the other."""
         self.before[then].add(first)

@@ -16,8 +16,9 @@ from stepwell.ir.dtypes import I64
 from stepwell.ir.loop.analysis import own_expressions
 from stepwell.ir.loop.core import Block, Buffer, For, If, Statement, Store
 from stepwell.ir.scalar import COST, Binary, Cast, Expr, Load, Philox, Select, Unary, walk
-from stepwell.ir.size import Dim, floordiv, substitute
+from stepwell.ir.size import Dim, evaluate, floordiv, substitute, symbols
 
+UNKNOWN = 1024  # what a symbolic size counts as
 _SHARES = 4  # of a cycle: the unit of the sums here
 _WIDE = 16  # iterations of a vector loop that one instruction does
 _BYTES = 8  # of memory in a share
@@ -26,6 +27,11 @@ _BYTES = 8  # of memory in a share
 def cycles(block: Block, buffers: Mapping[str, Buffer]) -> Dim:
     """Of one run of the block; indices of loops around it count as they are."""
     return floordiv(_shares(block, buffers, 1), _SHARES)
+
+
+def estimate(dim: Dim) -> int:
+    """The dim with every symbol at UNKNOWN."""
+    return evaluate(dim, dict.fromkeys(symbols(dim), UNKNOWN))
 
 
 def _shares(block: Block, buffers: Mapping[str, Buffer], lanes: int) -> Dim:

@@ -44,16 +44,15 @@ from stepwell.ir.loop.core import (
     Store,
 )
 from stepwell.ir.scalar import Expr, Load, Var
-from stepwell.ir.size import Dim, evaluate, floordiv, maximum, minimum, substitute, symbol, symbols
+from stepwell.ir.size import Dim, floordiv, maximum, minimum, substitute, symbol
 from stepwell.lowering.dependence import independent
-from stepwell.lowering.loop_cost import cycles
+from stepwell.lowering.loop_cost import cycles, estimate
 from stepwell.lowering.partition import Tasks, deal
 from stepwell.lowering.partition_blocks import deal_blocks, find_blocks
 from stepwell.lowering.transforms.navigate import rewrite
 
 TEAMS = (2, 3, 4, 8)  # numbers of threads for which ways are compared, up to the cores
 WORTH = 0.9  # of the time in order: what sharing must not exceed
-UNKNOWN = 1024  # what a symbolic size counts as: how many tasks then pay is decided in each call
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ class _Sharing:
 
     def run(self) -> tuple[Kernel, Dim]:
         """The kernel, and how many tasks a call has, over its sizes; 1 where it stays as it is."""
-        if _estimate(self._start(cycles(self.kernel.body, self.buffers))) < 2 * self.grain:
+        if estimate(self._start(cycles(self.kernel.body, self.buffers))) < 2 * self.grain:
             return self.kernel, 1
         body = self._block(self.kernel.body)[1]()
         if self.count == 1:
@@ -137,7 +136,7 @@ class _Sharing:
         return total, lambda: tuple(s for way in ways for s in way.make())
 
     def _best(self, statement: Statement) -> _Way:
-        alone = _estimate(self._start(cycles((statement,), self.buffers)))
+        alone = estimate(self._start(cycles((statement,), self.buffers)))
         in_order = _Way((float(alone),) * len(self.teams), lambda: (statement,))
         if not isinstance(statement, For) or statement.kind != "serial" or alone < 2 * self.grain:
             return in_order
@@ -161,7 +160,7 @@ class _Sharing:
         self, loop: For, trips: Dim, private: frozenset[str], alone: int,
         make: Callable[[Tasks], For],
     ) -> _Way:  # fmt: skip
-        count = max(1, _estimate(self._start(trips)))
+        count = max(1, estimate(self._start(trips)))
         enough = max(1, alone // self.grain)
         times = []
         for team in self.teams:
@@ -173,7 +172,7 @@ class _Sharing:
         """The loop in order, and what is in it shared each time."""
         if not any(isinstance(s, For) for s in loop.body):
             return []
-        times = max(1, _estimate(self._start(loop.extent)))
+        times = max(1, estimate(self._start(loop.extent)))
         total, make = self._block(loop.body)
         return [_Way(tuple(t * times for t in total), lambda: (replace(loop, body=make()),))]
 
@@ -184,8 +183,8 @@ class _Sharing:
     ) -> For:
         work = self._start(cycles((loop,), self.buffers))
         enough = minimum(floordiv(work, self.grain), self._start(trips))
-        if _estimate(work) > self.longest:
-            self.longest, self.count = _estimate(work), enough
+        if estimate(work) > self.longest:
+            self.longest, self.count = estimate(work), enough
         index, first = fresh_name(self.taken, "task"), fresh_name(self.taken, "first")
         count: Dim = symbol(self.tasks)
         if isinstance(enough, int) and enough < max(TEAMS):
@@ -201,10 +200,6 @@ class _Sharing:
     def _start(self, dim: Dim) -> Dim:
         """A dim where all loops are at their beginning: blocks at the end may be smaller."""
         return substitute(dim, dict.fromkeys(index_names(self.kernel.body), 0))
-
-
-def _estimate(dim: Dim) -> int:
-    return evaluate(dim, dict.fromkeys(symbols(dim), UNKNOWN))
 
 
 def _with_own(block: Block, private: frozenset[str], task: str) -> Block:

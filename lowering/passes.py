@@ -2,8 +2,8 @@
 
 Graph to graph: differentiate, split_groups, canonicalize, fold, cse, join_pads, join_concats, dce,
 decompose, choose_layouts, recompute_attentions, recompute, fuse. Loops to loops: share_kernels,
-schedule, prepare, parallelize, update_in_place, order_calls, plan_memory, and the transformations
-that strategies are made of.
+schedule, prepare, parallelize, update_in_place, order_calls, side_by_side, plan_memory, and the
+transformations that strategies are made of.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from stepwell.lowering.recompute import Recompute
 from stepwell.lowering.recompute_attentions import RecomputeAttentions
 from stepwell.lowering.schedule import Schedule
 from stepwell.lowering.share_kernels import ShareKernels
+from stepwell.lowering.side_by_side import SideBySide
 from stepwell.lowering.split_groups import SplitGroups
 from stepwell.lowering.transforms.passes import TRANSFORMS
 from stepwell.lowering.update_in_place import UpdateInPlace
@@ -42,6 +43,7 @@ LOOP_PASSES = (
     Parallelize,
     UpdateInPlace,
     OrderCalls,
+    SideBySide,
     PlanMemory,
     *TRANSFORMS,
 )

@@ -28,6 +28,12 @@ model net(x: f32[N, 40]) -> f32[N, 3] {
     softmax(relu(x @ w) @ v)
 }
 """
+TOWERS = """
+model towers(x: f32[1, 256], z: f32[1, 256]) -> f32[1] {
+    param v: f32[4, 256, 256] = glorot_uniform
+    sum(relu(relu(x @ v[0]) @ v[1]) * relu(relu(z @ v[2]) @ v[3]), axis: -1)
+}
+"""
 EMBED = "model embed(table: f32[50, 4], ids: i32[7]) -> f32[7, 4] { [n, d] -> table[ids[n], d] }"
 
 
@@ -53,6 +59,20 @@ def test_the_profile_notes_the_time_of_each_call() -> None:
     assert len(seconds) > 1
     assert (seconds >= 0).all()
     np.testing.assert_array_equal(call.outputs[0], model(x))
+
+
+def test_calls_together_have_one_time() -> None:
+    """Two towers of two layers: the work of a step is that of all its calls."""
+    compilation = Compilation(as_source(TOWERS), Options(profile=True))
+    model = compiled_model(compilation, None, 0)
+    assert (len(model.kernels), model.kernels.steps) == (5, 3)
+    first, _, last = work_of(compilation, {}, 2)
+    assert first.name == " + ".join(kernel.name for kernel in model.kernels[:2])
+    assert (first.flops, first.forks, last.forks) == (2 * 2 * 256 * 256 + 2 * 256, 1, 0)
+    x = np.linspace(-1, 1, 256, dtype=np.float32).reshape(1, 256)
+    call = model.native_call(x, 2 * x)
+    assert call.profile().shape == (3,)
+    assert str(model.kernels).count("+ matmul") == 2
 
 
 def test_only_code_made_for_it_notes_times() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from eager import eager
 from graph_programs import Case, Unfit, cases
 from hypothesis import given, note, seed, settings
 from hypothesis import strategies as st
@@ -33,7 +34,7 @@ LOOP_PASSES = {item.name: item for item in passes.LOOP_PASSES}
 
 def _compiled(graph: Graph) -> Program:
     fused = run_pipeline(graph, parse_pipeline(pipeline(graph_passes()), passes=GRAPH_PASSES))
-    scheduled = parse_pipeline(pipeline(loop_passes()), passes=LOOP_PASSES)
+    scheduled = parse_pipeline(pipeline(eager(loop_passes())), passes=LOOP_PASSES)
     program: Program = run_pipeline(graph_to_loops(fused), scheduled)
     return program
 

@@ -7,15 +7,19 @@ is the same bit for bit however many threads there are.
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from eager import eager
 from hypothesis import given, note, seed, settings
 from hypothesis import strategies as st
 from seeds import note_seed, seed_of
 
 import stepwell as sw
+from stepwell import compilation
 from stepwell.ir.dtypes import F32
 from stepwell.ir.graph import GraphBuilder, interpret_step, print_graph
 from stepwell.ir.graph.core import Graph, Value
 from stepwell.ir.types import TensorType
+from stepwell.pipeline import loop_passes
 
 CASES = 50
 SIZES = (3, 16, 17, 130)  # the last is shared among threads
@@ -70,6 +74,11 @@ def _graph(data: st.DataObject) -> Graph:
         if data.draw(st.integers(0, 4)):
             b.update(state, data.draw(st.sampled_from(some)))
     return b.finish([("y", data.draw(st.sampled_from(squares)))])
+
+
+@pytest.fixture(autouse=True)
+def _eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation, "loop_passes", lambda *options: eager(loop_passes(*options)))
 
 
 def _examine(graph: Graph, random: np.random.Generator) -> None:

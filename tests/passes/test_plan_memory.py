@@ -26,6 +26,7 @@ from stepwell.ir.scalar import Binary, Const, Expr, Load, Unary, Var, index
 from stepwell.ir.size import Dim, evaluate, minimum, symbol
 from stepwell.lowering.in_place import can_reuse
 from stepwell.lowering.plan_memory import PlanMemory, memory_report
+from stepwell.lowering.side_by_side import SideBySide
 
 N, M = symbol("N"), symbol("M")
 
@@ -63,14 +64,15 @@ def _program(shapes: Sequence[Dim], reads: Sequence[Sequence[int]], scratch: Dim
 
 
 def _spans(program: Program, sizes: dict[str, int]) -> list[tuple[int, int, int, int]]:
-    """(offset, end, first call, last call) of every temporary and scratch."""
+    """(offset, end, first step, last step) of every temporary and scratch."""
     spans = []
+    calls = [(i, call) for i, step in enumerate(program.steps) for call in step]
     for item in program.with_role("temporary"):
         assert item.offset is not None
-        uses = [i for i, call in enumerate(program.calls) if item.buffer.name in call.arguments]
+        uses = [i for i, call in calls if item.buffer.name in call.arguments]
         start = evaluate(item.offset, sizes)
         spans.append((start, start + evaluate(item.buffer.bytes, sizes), uses[0], uses[-1]))
-    for i, call in enumerate(program.calls):
+    for i, call in calls:
         kernel = program.kernel(call.kernel)
         for statement in kernel.body:
             if isinstance(statement, Alloc) and call.scratch is not None:
@@ -145,6 +147,34 @@ def test_random_programs(seed: int) -> None:
     reads = [rng.sample(range(i), rng.randint(0, min(i, 3))) for i in range(count)]
     planned = PlanMemory().run(_program(shapes, reads, rng.choice([0, 5, symbol("n")])))
     _check(planned)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_together_lives_at_once(seed: int) -> None:
+    """The temporaries and the scratch of all calls of a step, in programs grouped at random."""
+    rng = random.Random(seed)
+    count = rng.randint(4, 12)
+    reads = [rng.sample(range(i), rng.randint(0, min(i, 2))) for i in range(count)]
+    shapes = [rng.choice([40, 1000, N, 4 * N]) for _ in range(count)]
+    program = _program(shapes, reads, rng.choice([0, 5, symbol("n")]))
+    options = SideBySide(grain=0, fork=0, moved=0, cache=1 << 40)
+    joined = options.run(program)
+    assert any(call.beside for call in joined.calls) or all(reads[1:])
+    _check(PlanMemory().run(joined))
+
+
+def test_what_dies_beside_another_reader_is_not_written_over() -> None:
+    kernel = _map((I,), ("i", symbol("S0")))
+    names = ["x", "t", "a", "b", "y", "z"]
+    roles = ["input", *["temporary"] * 3, *["output"] * 2]
+    buffers = tuple(
+        ProgramBuffer(Buffer(name, F32, (N,)), role)
+        for name, role in zip(names, roles, strict=True)
+    )
+    pairs = [("x", "t"), ("t", "a"), ("t", "b"), ("a", "y"), ("b", "z")]
+    calls = tuple(Call("k", (), pair, beside=pair == ("t", "b")) for pair in pairs)
+    planned = PlanMemory().run(Program("p", ("N",), buffers, (), calls, (kernel,)))
+    assert len({item.offset for item in planned.with_role("temporary")}) == 3
 
 
 # ------------------------------------------------------------------------------- in place
