@@ -28,6 +28,7 @@ from stepwell.ir.loop.core import Block, For, If, Kernel, LoopKind, Store, state
 from stepwell.ir.scalar import Binary, Expr, loads, variables
 from stepwell.ir.size import product
 from stepwell.ir.target import Target
+from stepwell.lowering.strategies.padding import with_padding
 from stepwell.lowering.strategies.pieces import (
     Piece,
     cut_pieces,
@@ -39,13 +40,12 @@ from stepwell.lowering.strategies.pixel_tile import PixelTile, choose_pixel_tile
 from stepwell.lowering.strategies.products import Terms, find_terms, whole_a, without_outer_lets
 from stepwell.lowering.transforms.fuse_loops import fuse_loops
 from stepwell.lowering.transforms.jam import jam
-from stepwell.lowering.transforms.navigate import ScheduleError, as_kind, find_loop, replace_loop
+from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
 from stepwell.lowering.transforms.pack import pack
 from stepwell.lowering.transforms.reassociate import reassociate
 from stepwell.lowering.transforms.reorder import reorder
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
 from stepwell.lowering.transforms.split import split
-from stepwell.lowering.transforms.stage import stage
 
 FEWEST = 4  # pixels below which a tile is mostly idle
 UNKNOWN = 64  # taken for a reduction of symbolic length
@@ -232,10 +232,7 @@ def _padded(kernel: Kernel, found: Convolution, before: str, lanes: int) -> Kern
     guarded = [load for load in loads(x) if load.guard is not None]
     if not guarded:
         return kernel
-    kernel, copy = stage(kernel, guarded[0], "padded", before)
-    parts = split(kernel, copy, lanes, "peel")
-    kernel = as_kind(parts.kernel, parts.inner, "vector")
-    return as_kind(kernel, parts.rest, "vector") if parts.rest else kernel
+    return with_padding(kernel, guarded[0], before, lanes)
 
 
 def _scheduled(kernel: Kernel, piece: Piece, sizes: dict[str, int], streams: bool) -> Kernel:

@@ -17,23 +17,22 @@ So both images are read once, and not once for each tap.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 
 from stepwell.ir.loop.analysis import kernel_buffers, loads_of
-from stepwell.ir.loop.core import For, Kernel
+from stepwell.ir.loop.core import Kernel
 from stepwell.ir.scalar import Load, Var, variables
 from stepwell.ir.target import Target
-from stepwell.lowering.strategies.padding import is_padded
+from stepwell.lowering.strategies.padding import is_padded, with_padding
 from stepwell.lowering.strategies.pieces import extent_of
 from stepwell.lowering.strategies.products import Terms, find_terms, without_outer_lets
 from stepwell.lowering.transforms.jam import jam
-from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
+from stepwell.lowering.transforms.navigate import ScheduleError, find_loop
 from stepwell.lowering.transforms.reassociate import reassociate
 from stepwell.lowering.transforms.reorder import reorder
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
 from stepwell.lowering.transforms.split import split
-from stepwell.lowering.transforms.stage import stage
 
 
 @dataclass(frozen=True)
@@ -103,10 +102,4 @@ def _padded(kernel: Kernel, found: _Gradient, lanes: int) -> Kernel:
     guarded = [load for load in inside if load.buffer == found.x.buffer and load.guard is not None]
     if not guarded:
         return kernel
-    kernel, copy = stage(kernel, guarded[0], "padded", found.pixels[0])
-    parts = split(kernel, copy, lanes, "guard")
-
-    def vector(loop: For) -> tuple[For, ...]:
-        return (replace(loop, kind="vector"),)
-
-    return replace(parts.kernel, body=replace_loop(parts.kernel.body, parts.inner, vector))
+    return with_padding(kernel, guarded[0], found.pixels[0], lanes)

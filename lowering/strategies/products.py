@@ -37,6 +37,7 @@ from stepwell.ir.scalar import (
     variables,
 )
 from stepwell.ir.size import Dim, product
+from stepwell.lowering.strategies.padding import conjuncts
 from stepwell.lowering.transforms.fuse_loops import fuse_loops
 from stepwell.lowering.transforms.navigate import find_loop, replace_loop
 from stepwell.lowering.transforms.reorder import perfect_nest
@@ -152,14 +153,8 @@ def _is_0_outside(term: Select) -> bool:
     if not isinstance(term.y, Const) or term.y.value != 0 or term.dtype.is_float:
         return False
     guards = [f.guard for f in factors_of(term.x) if isinstance(f, Load) and f.guard is not None]
-    return any(term.condition in _conjuncts(guard) for guard in guards)
-
-
-def _conjuncts(guard: Expr) -> list[Expr]:
-    """The guard, and what it is the conjunction of."""
-    if isinstance(guard, Binary) and guard.op == "and":
-        return [guard, *_conjuncts(guard.x), *_conjuncts(guard.y)]
-    return [guard]
+    needed = conjuncts(term.condition)
+    return any(set(needed) <= set(conjuncts(guard)) for guard in guards)
 
 
 def factors_of(term: Expr) -> list[Expr]:
