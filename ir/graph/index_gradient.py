@@ -25,6 +25,7 @@ from stepwell.ir.graph.builder import GraphBuilder
 from stepwell.ir.graph.core import Op, Value
 from stepwell.ir.graph.derivative import pull_back
 from stepwell.ir.graph.inversion import Inversion, invert, needed
+from stepwell.ir.graph.products import product_of_others
 from stepwell.ir.graph.splitting import emit, is_split, split
 from stepwell.ir.scalar import (
     Axis,
@@ -123,7 +124,8 @@ class _Pulling:
             case "sum":
                 return d
             case "prod":
-                return Binary("mul", d, self._others(reduce))
+                others = self._others_of_rows(reduce)
+                return Binary("mul", d, self._others(reduce) if others is None else others)
         largest = self._result("y", formula)
         equal = Binary("eq", _stored(reduce.body, largest.dtype), largest)
         share = replace(largest, buffer=self._share(reduce, formula, equal))
@@ -138,6 +140,23 @@ class _Pulling:
         least = self.b.op("constant", value=1.0, dtype=dtype, shape=dy.type.shape)
         share = self.b.op("div", [dy, self.b.op("max", [count, least])])
         return self._name(share)
+
+    def _others_of_rows(self, reduce: Reduce) -> Load | None:
+        """Where a product runs through whole axes of an operand: of a value made once for all."""
+        row, axes = reduce.body, {axis.name: axis.extent for axis in reduce.axes}
+        if not isinstance(row, Load) or reduce.guard is not None or row.guard is not None:
+            return None
+        shape = self.named[row.buffer].type.shape
+        places = [n for n, s in enumerate(row.indices) if used_names(s) & axes.keys()]
+        subscripts = [row.indices[n] for n in places]
+        whole = [
+            isinstance(s, Var) and axes[s.name] == shape[n]
+            for n, s in zip(places, subscripts, strict=True)
+        ]
+        if len(set(subscripts)) != len(axes) or len(places) != len(axes) or not all(whole):
+            return None
+        value = product_of_others(self.b, self.named[row.buffer], places)
+        return replace(row, buffer=self._name(value))
 
     def _others(self, reduce: Reduce) -> Reduce:
         """The product of all other terms: exact where a term is 0."""

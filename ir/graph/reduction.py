@@ -16,7 +16,7 @@ import numpy as np
 
 from stepwell.ir import numerics
 from stepwell.ir.dtypes import I64, DType
-from stepwell.ir.graph.body import Names, load, narrow, result, variables
+from stepwell.ir.graph.body import Names, load, result, variables
 from stepwell.ir.graph.builder import GraphBuilder
 from stepwell.ir.graph.core import (
     Array,
@@ -28,7 +28,7 @@ from stepwell.ir.graph.core import (
     OpDef,
     Value,
 )
-from stepwell.ir.graph.index import index_op
+from stepwell.ir.graph.products import product_of_others
 from stepwell.ir.graph.registry import register
 from stepwell.ir.graph.rules import axes_of, axis_of, takes
 from stepwell.ir.scalar import Axis, Binary, Formula, Reduce, Var
@@ -66,20 +66,13 @@ def _prod_gradient(b: GraphBuilder, op: Op, cotangents: Sequence[Value]) -> list
     (x,), (dy,), axes = op.operands, cotangents, op.attributes["axes"]
     if not axes:
         return [dy]
-    names = Names(x.type.shape)
-    outer = names.axes(x.type.shape)
-    inner = names.axes([x.type.shape[a] for a in axes], "pqr")
-    at = variables(outer)
-    swapped = list(at)
-    different: Binary | None = None
-    for axis, other in zip(axes, variables(inner), strict=True):
-        swapped[axis] = other
-        test = Binary("ne", other, at[axis])
-        different = test if different is None else Binary("or", different, test)
-    others = Reduce("prod", inner, load("x0", swapped, x.type.dtype), different)
-    kept = [v for i, v in enumerate(at) if i not in axes]
-    value = Binary("mul", load("x1", kept, x.type.dtype), others)
-    return [index_op(b, Formula(outer, narrow(value, x.type.dtype)), [x, dy])]
+    others = product_of_others(b, x, axes)
+    share = _cast(b, _spread(b, op, dy), others.type.dtype)
+    return [_cast(b, b.op("mul", [share, others]), x.type.dtype)]
+
+
+def _cast(b: GraphBuilder, x: Value, dtype: DType) -> Value:
+    return x if x.type.dtype is dtype else b.op("cast", [x], dtype=dtype)
 
 
 Gradient = Callable[[GraphBuilder, Op, Sequence[Value]], Sequence[Value | None]]

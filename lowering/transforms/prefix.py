@@ -10,7 +10,8 @@
     }
 
 So a cumulative sum takes N steps, not N². The loop over `i` goes innermost in its perfect nest.
-Legal where the guard is `k <= i`, both have one extent, and what is reduced does not depend on `i`.
+Legal where the guard is `k <= i`, both have one extent, and what is reduced does not depend on `i`
+but by that guard.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass, replace
 
 from stepwell.ir.loop.analysis import own_expressions, substitute_block
 from stepwell.ir.loop.core import Alloc, Block, Check, For, Kernel, Let, Statement, Store
-from stepwell.ir.scalar import Binary, Const, Load, Select, Var, variables
+from stepwell.ir.scalar import Binary, Const, Expr, Load, Select, Var, map_children, variables
 from stepwell.lowering.transforms.navigate import find_loop, replace_loop
 from stepwell.lowering.transforms.reorder import perfect_nest, reorder
 
@@ -69,12 +70,13 @@ def _running(body: Block, kernel: Kernel, nest: list[str]) -> _Running | None:
             indices=(),
             value=Binary(
                 x=Load(buffer=read) as old,
-                y=Select(Binary("le", Var(low), Var(index)), term, outside),
+                y=Select(Binary("le", Var(low), Var(index)) as reached, term, outside),
             ) as value,
         ) if same == name == read and low == k and outside == first and index in nest:
             pass
         case _:
             return None
+    term = _where(term, reached)
     simple = all(isinstance(s, Let) for s in lets) and all(
         isinstance(s, (Let, Store, Check)) for s in rest
     )
@@ -84,3 +86,13 @@ def _running(body: Block, kernel: Kernel, nest: list[str]) -> _Running | None:
     step: list[Statement] = [*lets, replace(last, value=replace(value, x=old, y=term))]
     at = substitute_block(tuple(step), {k: Var(index)})
     return _Running(index, (alloc, start), at, tuple(rest))
+
+
+def _where(expr: Expr, condition: Expr) -> Expr:
+    """The expression where the condition holds: guards need not ask for it."""
+    match expr:
+        case Load(guard=guard) if guard == condition:
+            return replace(expr, guard=None)
+        case Binary(op="and", x=x, y=y) if condition in (x, y):
+            return _where(y if x == condition else x, condition)
+    return map_children(expr, lambda child: _where(child, condition))
