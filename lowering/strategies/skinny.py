@@ -13,6 +13,8 @@ In: a nest whose heart is `acc[] = acc[] + x[i, k] * w`, with few rows i. Out, b
 
       for column block { for j in block by 8 { lanes[8] += x[i, k] * w[j + 0..8, k] }
         epilogue from the block's sums, by vectors }
+
+  Where w is two arrays end to end, past keys and new ones, each has such loops of its own.
 """
 
 from __future__ import annotations
@@ -20,10 +22,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from stepwell.ir.loop.analysis import register_names, stores_of, substitute_block
-from stepwell.ir.loop.core import Kernel, Store
-from stepwell.ir.scalar import Expr, Load, as_dim, coefficient, loads, variables
+from stepwell.ir.loop.core import For, Kernel, Store
+from stepwell.ir.scalar import (
+    Binary,
+    Expr,
+    Load,
+    Select,
+    as_dim,
+    coefficient,
+    loads,
+    variables,
+    walk,
+)
 from stepwell.ir.scalar import index as scalar_index
-from stepwell.ir.size import Dim, ceildiv
+from stepwell.ir.size import Dim, ceildiv, provably_le, symbol, symbols
 from stepwell.ir.target import Target
 from stepwell.lowering.strategies.products import (
     Product,
@@ -33,6 +45,7 @@ from stepwell.lowering.strategies.products import (
     outermost,
     plain_product,
 )
+from stepwell.lowering.transforms.cut import cut
 from stepwell.lowering.transforms.distribute import distribute
 from stepwell.lowering.transforms.fission import fission
 from stepwell.lowering.transforms.jam import jam
@@ -157,6 +170,36 @@ def _along_columns(nest: _Nest) -> Kernel:
 
 
 def _dot_products(nest: _Nest, target: Target) -> Kernel:
+    joint = _joint(nest)
+    if nest.row or joint is None:
+        return _dots(nest, target)
+    kernel, second = cut(nest.kernel, nest.column, joint)
+    kernel = _dots(replace(nest, kernel=simplify_kernel(kernel)), target)
+    (deep,) = (s.index for s in find_loop(kernel.body, second).body if isinstance(s, For))
+    return _dots(replace(nest, kernel=kernel, column=second, deep=deep), target)
+
+
+def _joint(nest: _Nest) -> Dim | None:
+    """The column before which the matrix is one array and from which on it is another: past keys
+    and new ones. Each gets loops of its own, without a choice in them."""
+    extent = find_loop(nest.kernel.body, nest.column).extent
+    for part in walk(factor_of(nest.kernel, nest.deep, "b")):
+        if not isinstance(part, Select) or not isinstance(part.condition, Binary):
+            continue
+        left, right = as_dim(part.condition.x), as_dim(part.condition.y)
+        if part.condition.op != "lt" or left is None or right is None:
+            continue
+        at = right - left + symbol(nest.column)
+        if (
+            symbols(at) <= set(nest.kernel.sizes)
+            and provably_le(at, extent)
+            and at not in (0, extent)
+        ):
+            return at
+    return None
+
+
+def _dots(nest: _Nest, target: Target) -> Kernel:
     kernel, lanes = nest.kernel, nest.lanes
     rows = extent_of(kernel, (nest.row,) if nest.row else ())
     assert isinstance(rows, int)

@@ -13,14 +13,14 @@ from dataclasses import replace
 from stepwell.ir.loop.analysis import fresh_copy, fresh_name, substitute_block, taken_names
 from stepwell.ir.loop.core import Block, For, Kernel
 from stepwell.ir.scalar import from_dim
-from stepwell.ir.size import provably_le, symbol
+from stepwell.ir.size import Dim, provably_le, symbol
 from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
 
 
-def cut(kernel: Kernel, index: str, at: int) -> tuple[Kernel, str]:
+def cut(kernel: Kernel, index: str, at: Dim) -> tuple[Kernel, str]:
     """Cut the loop over `index` before iteration `at`; the index of the second part."""
     extent = find_loop(kernel.body, index).extent
-    if not provably_le(at, extent) or at < 0:
+    if not provably_le(at, extent) or not provably_le(0, at):
         raise ScheduleError(f"the loop over {index} may have fewer than {at} iterations")
     taken = taken_names(kernel)
     second = fresh_name(taken, index)

@@ -13,10 +13,11 @@ import torch
 import stepwell as sw
 from stepwell.ir.dtypes import I64
 from stepwell.ir.loop import parse_loops
-from stepwell.ir.loop.analysis import map_statements
+from stepwell.ir.loop.analysis import expressions_of, map_statements
 from stepwell.ir.loop.core import Buffer, If, Kernel, KernelParameter, Statement, Store
 from stepwell.ir.loop.interpreter import run_kernel
-from stepwell.ir.scalar import Binary, Load, index
+from stepwell.ir.scalar import Binary, Load, Select, index, walk
+from stepwell.lowering.transforms.navigate import find_loop
 
 Array = np.ndarray
 Mask = Callable[[int, int], Array]
@@ -147,6 +148,29 @@ def test_infinite_scores_and_nan_stay_in_their_rows() -> None:
     expected = (softmax(q @ k.T + m) @ v).T
     assert np.isnan(expected[:, 5]).all()
     np.testing.assert_allclose(model(q, k, v, m), expected, rtol=1e-12)
+
+
+DECODE = """
+model f(q: f32[H, 1, 32], past: f32[H, P, 32], new: f32[H, 1, 32], v: f32[H, P+1, 32])
+        -> f32[H, 1, 32] {
+    let score = einsum("hid,hjd->hij", q, concat([past, new], axis: 1))
+    einsum("hij,hjd->hid", softmax(score), v)
+}
+"""
+
+
+@pytest.mark.parametrize("past", ["P", "75"])
+def test_one_query_reads_past_keys_as_they_lie(past: str) -> None:
+    """The loop over past keys chooses between arrays for no element."""
+    model = sw.compile(DECODE.replace("P+1", f"{past}+1").replace("P,", f"{past},"))
+    kernels = parse_loops(str(model.stage("loops-opt"))).kernels
+    (scores,) = (kernel for kernel in kernels if "concat" in kernel.ops)
+    loop = find_loop(scores.body, "column_block")
+    assert not any(isinstance(part, Select) for e in expressions_of((loop,)) for part in walk(e))
+    for count in (75, 16, 1) if past == "P" else (75,):
+        q, old, new, v = inputs(model, {"H": 3, "P": count, "P + 1": count + 1})
+        expected = softmax(q @ np.concatenate([old, new], 1).swapaxes(1, 2)) @ v
+        np.testing.assert_allclose(model(q, old, new, v), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_causal_attention_is_pytorchs() -> None:
