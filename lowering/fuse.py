@@ -311,9 +311,13 @@ class _Partition:
         return None
 
     def _is_stored(self, value: Value, anchor: Value, group: Group) -> bool:
-        """Whether a value of what follows a contraction is stored for the group in any case."""
+        """Whether a value of what follows a contraction is stored in any case: for the group, or
+        for others where the group sums up all of it, as the norm of a gradient does."""
+        if self.kinds.anchor(value) != anchor:
+            return False
+        others = [each for each in self.groups if each is not group] if group.shape == () else []
         outside = value in group.reads and value not in group.members
-        return outside and self.kinds.anchor(value) == anchor
+        return outside or any(value in other.reads for other in others)
 
     def _prologue_refusal(self, op: Op, contraction: Op, reads: int) -> str | None:
         """Why the op may not be computed where a contraction packs its operands."""
