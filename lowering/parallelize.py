@@ -39,6 +39,7 @@ from stepwell.ir.loop.core import (
     Call,
     For,
     Kernel,
+    Prefetch,
     Program,
     Statement,
     Store,
@@ -212,7 +213,7 @@ def _with_own(block: Block, private: frozenset[str], task: str) -> Block:
         return expr
 
     def in_store(statement: Statement) -> Statement:
-        if isinstance(statement, Store) and statement.buffer in private:
+        if isinstance(statement, (Store, Prefetch)) and statement.buffer in private:
             return replace(statement, indices=(mine, *statement.indices))
         return statement
 

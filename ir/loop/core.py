@@ -26,7 +26,7 @@ index plus something is a contiguous access.
 
 *Streamed stores* are stores that go past the caches: for results that would not stay in them.
 
-*Prefetches* bring the line of memory that holds a parameter's element into the first cache. They
+*Prefetches* bring the line of memory that holds an element into the first cache. They
 mean nothing: the element need not exist, so that a loop may ask for what comes after its end.
 
 *Parallel loops* are done by the threads of a pool. How many there are is known at run time: to a

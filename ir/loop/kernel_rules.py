@@ -247,8 +247,8 @@ class _KernelVerifier:
 
     def prefetch(self, hint: Prefetch, scope: _Scope) -> None:
         name, indices = hint.buffer, hint.indices
-        if name not in scope.buffers or scope.buffers[name].space != "memory":
-            self.fail(f"`{name}` is not a parameter: it is not prefetched", hint)
+        if name not in scope.buffers or scope.buffers[name].space == "register":
+            self.fail(f"`{name}` is not in memory: it is not prefetched", hint)
         if scope.loop("vector") is not None:
             self.fail("a vector loop holds no prefetch", hint)
         rank = len(scope.buffers[name].shape)

@@ -50,11 +50,13 @@ from stepwell.lowering.transforms.interchange import interchange
 from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.navigate import find_loop
 from stepwell.lowering.transforms.pack import pack
+from stepwell.lowering.transforms.prefetch_panels import prefetch_panels
 from stepwell.lowering.transforms.reorder import perfect_nest, reorder
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
 from stepwell.lowering.transforms.split import split
 from stepwell.lowering.transforms.squares import squares
 
+AHEAD = 4  # of the first cache, the part that holds what of B was prefetched
 SMALL = 4  # rows below which packing costs more than it saves
 
 
@@ -98,7 +100,17 @@ def _tiled(kernel: Kernel, found: Product, tile: Tile, target: Target) -> Kernel
     kernel, parts = _without_tail(kernel, row, tile.rows)
     for part in parts:
         kernel = _rows(kernel, part, (*outside, blocks.outer), tile, target)
-    return without_single_loops(whole_a(kernel))
+    kernel = whole_a(kernel)
+    return without_single_loops(_ahead(kernel, target) if constant else kernel)
+
+
+def _ahead(kernel: Kernel, target: Target) -> Kernel:
+    """Constant panels come from far: what is multiplied next is asked for in time."""
+    for deep in [s for s in statements(kernel.body) if isinstance(s, For) and s.kind == "serial"]:
+        if not any(isinstance(s, For) and s.kind == "serial" for s in statements(deep.body)):
+            ahead = target.l1 // AHEAD
+            kernel = prefetch_panels(kernel, deep.index, "b_panels", ahead, target.line)
+    return kernel
 
 
 def _without_tail(kernel: Kernel, row: str, height: int) -> tuple[Kernel, list[str]]:

@@ -24,6 +24,7 @@ from stepwell.lowering.transforms.localize import localize
 from stepwell.lowering.transforms.nan_apart import nan_apart
 from stepwell.lowering.transforms.navigate import ScheduleError, replace_loop
 from stepwell.lowering.transforms.prefetch import prefetch
+from stepwell.lowering.transforms.prefetch_panels import prefetch_panels
 from stepwell.lowering.transforms.promote import promote
 from stepwell.lowering.transforms.simplify import simplify_kernel
 from stepwell.lowering.transforms.split import Tail, split
@@ -267,6 +268,27 @@ class PrefetchRows:
 
 
 @dataclass(frozen=True)
+class PrefetchPanels:
+    """`for k { S(p[j, k, …]) }` → `for k { prefetch p[j, k + 96, …]; S(p[j, k, …]) }`."""
+
+    loop: str
+    buffer: str
+    ahead: int = 4096
+    line: int = 64
+    kernel: str = ""
+    name: ClassVar[str] = "prefetch_panels"
+    kind: ClassVar[str] = "loop"
+
+    def run(self, ir: Loops) -> Loops:
+        if self.ahead < 1 or self.line < 8:
+            raise ScheduleError("prefetch_panels takes ahead=1 or more, a line of 8 bytes or more")
+        return _apply(
+            ir, self.kernel, self.loop,
+            lambda k: prefetch_panels(k, self.loop, self.buffer, self.ahead, self.line),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class SimplifyIndices:
     """Subscripts and conditions simplified under the ranges of the loops around them."""
 
@@ -355,6 +377,7 @@ TRANSFORMS = (
     Squares,
     Stream,
     PrefetchRows,
+    PrefetchPanels,
     SimplifyIndices,
     Localize,
     Distribute,

@@ -81,7 +81,7 @@ def test_random_kernels_keep_the_rules(kernel: Kernel) -> None:
         ("let t: i64 = ids[0] for i in 0..t { }", "depends on `t`", "for i in 0..t {"),
         ("x[0, 0] = 1.0", "it is not written", "x[0, 0] = 1.0"),
         ("alloc a: f32 register a[] = 1.0 stream", "is not streamed", "a[] = 1.0 stream"),
-        ("alloc a: f32[4] scratch prefetch a[0]", "is not a parameter", "prefetch a[0]"),
+        ("alloc a: f32[4] register prefetch a[0]", "is not in memory", "prefetch a[0]"),
         ("prefetch x[0]", "`x` has 2 dimensions, 1 subscripts", "prefetch x[0]"),
         ("prefetch x[ids[0], 0]", "of indices and sizes", "prefetch x[ids[0], 0]"),
         ("for l in 0..8 vector { prefetch x[0, l] }", "holds no prefetch", "prefetch x[0, l]"),
