@@ -112,13 +112,13 @@ class _Schedule:
             before, wider = sorted({*first, *needs}), [*step, number]
             if self._gains(step, number) and self._fits(before, wider):
                 first, step = before, wider
-        if self.cost.work(step) < 2 * self.options.grain:
+        if len(step) == 1 or self.cost.work(step) < 2 * self.options.grain:
             return alone
         return first, sorted(step, key=lambda number: (-self.cost.work([number]), number))
 
     def _partners(self, base: int) -> Iterator[tuple[int, tuple[int, ...]]]:
         """Calls that can run at the same time, each with the short ones that must run before it."""
-        if self._is_short(base) or base in self.shared:
+        if base in self.shared or len(self.ready) == 1 or self._is_short(base):
             return
         needs: dict[int, tuple[int, ...]] = dict.fromkeys(sorted(self.ready - {base}), ())
         waiting, short = list(needs)[:AHEAD], set[int]()
@@ -135,7 +135,7 @@ class _Schedule:
                     waiting.append(then)
 
     def _is_short(self, number: int) -> bool:
-        return self.cost.work([number]) < self.options.fork
+        return number not in self.shared and self.cost.work([number]) < self.options.fork
 
     def _gains(self, step: Sequence[int], number: int) -> bool:
         """Whether the call takes less beside the others than after them."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from stepwell.ir.loop.analysis import kernel_buffers
-from stepwell.ir.loop.core import THREADS, Call, Program
-from stepwell.ir.size import substitute
+from stepwell.ir.loop.core import THREADS, Call, Kernel, Program
+from stepwell.ir.size import Dim, substitute
 from stepwell.lowering.loop_cost import cycles, estimate
 
 
@@ -31,25 +31,34 @@ class StepCost:
 
     def work(self, step: Sequence[int]) -> int:
         """Cycles of the calls with one thread."""
-        return sum(self._cycles[number] for number in step)
+        return sum(map(self._cycles, step))
 
     def time(self, step: Sequence[int]) -> float:
         """Cycles of the calls together, for all numbers of threads."""
         if len(step) == 1:
-            return self._cycles[step[0]] * len(self.teams)
-        costs = sorted((self._cycles[n] + self._moving[n] for n in step), reverse=True)
+            return self._cycles(step[0]) * len(self.teams)
+        costs = sorted((self._cycles(n) + self._moving[n] for n in step), reverse=True)
         return sum(_longest(costs, team) + self.fork for team in self.teams)
 
+    def _cycles(self, number: int) -> int:
+        call = self.program.calls[number]
+        sizes = dict(zip(self._kernels[call.kernel].sizes, call.sizes, strict=True))
+        return estimate(substitute(substitute(self._total(call.kernel), sizes), {THREADS: 1}))
+
+    def _total(self, kernel: str) -> Dim:
+        """Of a kernel, once it is asked for: most calls have none to be beside."""
+        if kernel not in self._totals:
+            found = self._kernels[kernel]
+            self._totals[kernel] = cycles(found.body, kernel_buffers(found))
+        return self._totals[kernel]
+
     @cached_property
-    def _cycles(self) -> list[int]:
-        kernels = {kernel.name: kernel for kernel in self.program.kernels}
-        totals = {name: cycles(k.body, kernel_buffers(k)) for name, k in kernels.items()}
-        found = []
-        for call in self.program.calls:
-            sizes = dict(zip(kernels[call.kernel].sizes, call.sizes, strict=True))
-            total = substitute(totals[call.kernel], sizes)
-            found.append(estimate(substitute(total, {THREADS: 1})))
-        return found
+    def _kernels(self) -> dict[str, Kernel]:
+        return {kernel.name: kernel for kernel in self.program.kernels}
+
+    @cached_property
+    def _totals(self) -> dict[str, Dim]:
+        return {}
 
     @cached_property
     def _moving(self) -> list[int]:
