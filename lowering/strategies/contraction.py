@@ -90,6 +90,7 @@ def _tiled(kernel: Kernel, found: Product, tile: Tile, target: Target) -> Kernel
     if constant:
         lanes = (panels.outer, vectors.outer, vectors.inner)
         kernel = _pack_constant_b(kernel, lanes, deep, outside)
+    far = _packed(kernel, deep, "b") if constant else ""
     blocks = split(kernel, panels.outer, tile.column_panels, "bound", ("column_block", "panel"))
     columns = (blocks.inner, vectors.outer, vectors.inner)
     kernel = reorder(simplify_kernel(blocks.kernel), row, (blocks.outer, row, *columns))
@@ -101,15 +102,15 @@ def _tiled(kernel: Kernel, found: Product, tile: Tile, target: Target) -> Kernel
     for part in parts:
         kernel = _rows(kernel, part, (*outside, blocks.outer), tile, target)
     kernel = whole_a(kernel)
-    return without_single_loops(_ahead(kernel, target) if constant else kernel)
+    return without_single_loops(_ahead(kernel, far, target) if constant else kernel)
 
 
-def _ahead(kernel: Kernel, target: Target) -> Kernel:
+def _ahead(kernel: Kernel, panels: str, target: Target) -> Kernel:
     """Constant panels come from far: what is multiplied next is asked for in time."""
     for deep in [s for s in statements(kernel.body) if isinstance(s, For) and s.kind == "serial"]:
         if not any(isinstance(s, For) and s.kind == "serial" for s in statements(deep.body)):
             ahead = target.l1 // AHEAD
-            kernel = prefetch_panels(kernel, deep.index, "b_panels", ahead, target.line)
+            kernel = prefetch_panels(kernel, deep.index, panels, ahead, target.line)
     return kernel
 
 
