@@ -102,6 +102,7 @@ class _Partition:
             for op in found.ops
         }
         self.comparisons = comparisons(graph, self.kinds)
+        self.producers = graph.producers()
         self.images = {op.result for op in graph.ops if op.name == "conv"}
         self.index = {op: i for i, op in enumerate(graph.ops)}
         self.groups: list[Group] = []
@@ -172,9 +173,12 @@ class _Partition:
 
     def _is_inlined(self, op: Op, group: Group, readers: list[Group]) -> bool:
         """Whether the kernel compares positions itself."""
-        if group.family in ("pointwise", "reduction"):
-            return self.kinds.cost(op) <= 1 and self._refusal(op, group, readers) is None
-        return group.family in FAMILIES
+        if group.family not in ("pointwise", "reduction"):
+            return group.family in FAMILIES
+        above = (self.producers[value] for value in op.operands if value in self.producers)
+        near = (op, *(made for made in above if made in self.kinds))  # no random bits
+        cheap = all(self.kinds.cost(made) <= 1 for made in near)
+        return cheap and self._refusal(op, group, readers) is None
 
     def _add(self, op: Op, group: Group) -> None:
         group.add(op, self.kinds.formula(op), self.kinds[op])
