@@ -435,8 +435,10 @@ class _Partition:
 
 def _is_turned(read: Read, group: Group) -> bool:
     """Whether the results are not written along the axis that the numbers read lie on."""
-    last, rows = read.subscripts[-1], Var(group.root.axes[-1][0])
-    return read.stage is group.root and last != rows and rows in read.subscripts
+    if read.stage is not group.root or not group.root.axes:
+        return False
+    rows = Var(group.root.axes[-1][0])
+    return rows in read.subscripts[:-1] and read.subscripts[-1] != rows
 
 
 def _turns_rows(transpose: Op, read: Read) -> bool:
