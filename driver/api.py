@@ -94,6 +94,7 @@ def compiled_model(
     model turns out to take."""
     from stepwell.codegen.jit import NativeProgram
 
+    release_code()  # what loading LLVM read of it
     target = compilation.target
     require_runnable(target)
     disk = DiskCache.default() if cache else None

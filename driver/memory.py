@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import mmap
+from functools import cache
 from pathlib import Path
 
 
@@ -24,17 +25,30 @@ def release_memory() -> None:
 
 
 def release_code(library: str = "libllvmlite") -> None:
-    """Unmaps the pages of a library's code (Linux): the next use finds them in the file again.
+    """Unmaps the pages of a library that are as in its file (Linux): the next use finds them there.
 
-    Only what is executable and never written, so nothing can be lost.
+    Relocating LLVM alone reads some 25 MB of its file, running it through much of its code.
     """
+    libc = ctypes.CDLL(None)
+    for start, end in _clean_parts(library):
+        libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
+
+
+@cache
+def _clean_parts(library: str) -> tuple[tuple[int, int], ...]:
+    """The parts of the address space that hold a loaded library's file and are never written."""
     try:
-        maps = Path("/proc/self/maps").read_text().splitlines()
+        lines = Path("/proc/self/smaps").read_text().splitlines()
     except OSError:
-        return
-    for line in maps:
-        place, access, *_, path = line.split(maxsplit=5)
-        if access == "r-xp" and Path(path).name.startswith(library):
-            start, end = (int(part, 16) for part in place.split("-"))
-            libc = ctypes.CDLL(None)
-            libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
+        return ()
+    found: list[tuple[int, int]] = []
+    part = None
+    for line in lines:
+        first, *rest = line.split(maxsplit=5)
+        if not first.endswith(":"):  # what follows is about this part
+            ours = len(rest) == 5 and Path(rest[-1]).name.startswith(library)
+            part = first if ours and "w" not in rest[0] else None
+        elif part is not None and first == "Anonymous:" and rest[0] == "0":
+            start, end = (int(each, 16) for each in part.split("-"))
+            found.append((start, end))
+    return tuple(found)
