@@ -108,17 +108,22 @@ def emit_parallel(outer: Statements, loop: For, extent: Linear) -> None:
     for number, value in enumerate(values, start=1):
         e.builder.store(value, _field(e.builder, shared, types, number))
     count = scalar(e, extent)
-    alone, many, done = (e.block(f"{loop.index}.{name}") for name in ("alone", "many", "done"))
-    e.builder.cbranch(e.builder.icmp_signed("==", count, constant(I64, 1)), alone, many)
-    e.enter(alone)
-    e.builder.call(task, [shared, constant(I64, 0)])
-    e.builder.branch(done)
-    e.enter(many)
-    call_pool(e, task, shared, count)
-    e.builder.branch(done)
-    e.enter(done)
+    run_tasks(e, task, shared, count, loop.index)
     if can_fail:
         _leave_if_failed(e, _field(e.builder, shared, types, 0))
+
+
+def run_tasks(e: Emission, task: Any, argument: LLVMValue, count: LLVMValue, name: str) -> None:
+    """The tasks by the pool; one alone is called at once. `name` is that of the blocks."""
+    alone, many, done = (e.block(f"{name}.{part}") for part in ("alone", "many", "done"))
+    e.builder.cbranch(e.builder.icmp_signed("==", count, constant(I64, 1)), alone, many)
+    e.enter(alone)
+    e.builder.call(task, [argument, constant(I64, 0)])
+    e.builder.branch(done)
+    e.enter(many)
+    _call_pool(e, task, argument, count)
+    e.builder.branch(done)
+    e.enter(done)
 
 
 def in_frame(builder: Any, type: Any) -> LLVMValue:
@@ -193,7 +198,7 @@ def _unpacking(body: Any, types: list[Any], can_fail: bool) -> Any:
     return function
 
 
-def call_pool(e: Emission, task: Any, shared: LLVMValue, count: LLVMValue) -> None:
+def _call_pool(e: Emission, task: Any, shared: LLVMValue, count: LLVMValue) -> None:
     """Hands so many tasks to the pool, and waits until they are done."""
     places = [
         e.builder.gep(e.pool, [constant(I32, 0), constant(I32, i)], source_etype=POOL)

@@ -21,7 +21,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from stepwell.codegen.parallel import NO_FAILURE, call_pool, in_frame
+from stepwell.codegen.parallel import NO_FAILURE, in_frame, run_tasks
 from stepwell.codegen.state import Emission, scalar
 from stepwell.codegen.values import I32, I64, POINTER, Linear, LLVMValue, constant
 from stepwell.ir.loop.core import THREADS
@@ -68,15 +68,7 @@ def call_together(e: Emission, members: Sequence[Member]) -> LLVMValue:
     team, count = scalar(e, threads), constant(I64, len(members))
     few = e.builder.icmp_signed("<", team, count)
     parts = e.builder.select(few, team, count)
-    alone, many, done = (e.block(f"together.{name}") for name in ("alone", "many", "done"))
-    e.builder.cbranch(e.builder.icmp_signed("==", parts, constant(I64, 1)), alone, many)
-    e.enter(alone)
-    e.builder.call(task, [place, constant(I64, 0)])
-    e.builder.branch(done)
-    e.enter(many)
-    call_pool(e, task, place, parts)
-    e.builder.branch(done)
-    e.enter(done)
+    run_tasks(e, task, place, parts, "together")
     failure = e.builder.load(frame.field(e.builder, place, _FAILURE), typ=I64)
     none = e.builder.icmp_signed("==", failure, constant(I64, NO_FAILURE))
     return e.builder.select(none, constant(I32, 0), e.builder.trunc(failure, I32))

@@ -319,9 +319,9 @@ class _Partition:
         for others where the group sums up all of it, as the norm of a gradient does."""
         if self.kinds.anchor(value) != anchor:
             return False
-        others = [each for each in self.groups if each is not group] if group.shape == () else []
-        outside = value in group.reads and value not in group.members
-        return outside or any(value in other.reads for other in others)
+        if group.shape == () and self.readers.get(value, set()) - {group}:
+            return True
+        return value in group.reads and value not in group.members
 
     def _prologue_refusal(self, op: Op, contraction: Op, reads: int) -> str | None:
         """Why the op may not be computed where a contraction packs its operands."""

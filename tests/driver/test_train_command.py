@@ -99,7 +99,9 @@ def test_what_resumes_must_be_the_same_run(run: Run, files: Path) -> None:
 def _long(files: Path, **more: object) -> subprocess.Popen[str]:
     """A run of some minutes, once it has begun to train."""
     command = [sys.executable, "-m", "stepwell", *DATA, "--epochs", "100000", "--batch", "8"]
-    process = subprocess.Popen([*command, "--out", "w.safetensors"], cwd=files, text=True, **more)  # type: ignore[call-overload]
+    command += ["--out", "w.safetensors"]
+    # Which overload it is depends on keywords that are handed on.
+    process = subprocess.Popen(command, cwd=files, text=True, **more)  # type: ignore[call-overload]
     while not (files / "w.log.jsonl").exists() or not (files / "w.log.jsonl").stat().st_size:
         assert process.poll() is None
         time.sleep(0.02)
