@@ -54,8 +54,9 @@ class PreparationEmitter(EntryPoints):
         aligned = self._needed(e, own, lambda pointer: is_aligned(e, pointer))
         self._require(e, aligned, constant(I32, interface.MISALIGNED))
         inside = self._in_weights(e, weights)
-        for name in inside.keys() & raw.keys():
-            self._copy(e, inside[name], raw[name], self.program.buffer(name).buffer.bytes)
+        for name, place in inside.items():
+            if name in raw:
+                self._copy(e, place, raw[name], self.program.buffer(name).buffer.bytes)
         places = inside | self._in_workspace(e, workspace, "prepared") | raw | self.constants
         steps = [(call,) for call in self.program.preparations]
         self._steps(e, steps, places, workspace)

@@ -86,7 +86,7 @@ class Session:
     def _shell(self, command: str) -> str:
         scripts = str(Path(sys.executable).parent)
         environment = {
-            **os.environ, "NO_COLOR": "1", "COLUMNS": "80", "PYTHONHASHSEED": "0",
+            **os.environ, "NO_COLOR": "1", "COLUMNS": "80",
             "PATH": os.pathsep.join([scripts, os.environ.get("PATH", "")]),
             "STEPWELL_CACHE_DIR": str(self.folder / ".cache"), "STEPWELL_DEBUG": "",
         }  # fmt: skip
