@@ -108,8 +108,10 @@ class Finder:
         """Whether an op keeps each row of the scores to itself."""
         rows = (shape[:-1], (*shape[:-1], 1))
         if self.kinds[op] == "reduction":
-            reduced = op.operands[0].type.shape == shape and op.result.type.shape in rows
-            return reduced and root_reduction(self.kinds.formula(op)) is not None
+            reduced = op.operands and op.operands[0].type.shape == shape
+            if not reduced or op.result.type.shape not in rows:
+                return False
+            return root_reduction(self.kinds.formula(op)) is not None
         if op.result.type.shape not in (shape, *rows):
             return False
         return self.kinds[op] == "pointwise" or op.name in _PLAIN
