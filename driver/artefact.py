@@ -75,13 +75,14 @@ def _compiled_apart(compilation: Compilation) -> Artefact | None:
     """Compiled in a child process, so that what compiling takes is given back: it is several times
     what most models take. None where it was not.
 
-    Only the first time: a process that compiles again keeps what it has loaded for that.
+    Only the first time, and where a trainer evaluates, which holds a step beside it: a process that
+    compiles again keeps what it has loaded for that.
     """
     global _compiles_here
     options, trace = compilation.options, compilation.trace
-    apart = not (_compiles_here or options.check_each_pass or trace.level or trace.folder)
+    here = _compiles_here and options.mode != "evaluate"
     _compiles_here = True
-    if not apart:
+    if here or options.check_each_pass or trace.level or trace.folder:
         return None
     data = in_child(lambda: _compiled(compilation).pack(), meanwhile=_load_loader)
     return None if data is None else Artefact.unpack(data)
