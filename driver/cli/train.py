@@ -28,7 +28,8 @@ DESCRIPTION = """\
 Compile a train block to one native step and run it on the samples in DATA, whose arrays are
 called as the block's inputs are; `digits.npz:train_` takes the arrays of that prefix. Beside
 OUT.safetensors, with the model's parameters at the end, lie OUT.checkpoint.safetensors, from
-which --resume goes on to the same bits, and OUT.log.jsonl."""
+which --resume goes on to the same bits, and OUT.log.jsonl. What an earlier run left there is
+overwritten only with --overwrite."""
 EXAMPLE = """\
 stepwell train examples/digits/digits.well --data examples/digits/digits.npz:train_ \\
     --valid examples/digits/digits.npz:test_ --epochs 20 --batch 64 --out digits.safetensors"""
@@ -48,6 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="of all that is random (default: 0)")
     parser.add_argument("--out", "-o", metavar="F", help="the trained parameters: a .safetensors")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint, if any")
+    parser.add_argument(
+        "--overwrite", action="store_true",
+        help="begin anew over what an earlier run left; without it such files are an error",
+    )  # fmt: skip
     parser.add_argument(
         "--checkpoint-seconds", type=float, default=60, metavar="S",
         help="how old a checkpoint may get within an epoch (default: 60)",
@@ -72,14 +77,16 @@ def run(args: argparse.Namespace) -> int:
     data = read_arrays(args.data)
     valid = None if args.valid is None else read_arrays(args.valid)
     start = time.perf_counter()
-    trainer, checkpoint = _trainer(args), _beside(args.out, "checkpoint.safetensors")
+    checkpoint = _beside(args.out, "checkpoint.safetensors")
     log = args.log or _beside(args.out, "log.jsonl")
+    _require_free(args, checkpoint, log)
+    trainer = _trainer(args)
     done = trainer.position.step
     try:
         trainer.fit(
             data, epochs=args.epochs, batch=args.batch, valid=valid, checkpoint=checkpoint,
             seconds=args.checkpoint_seconds, steps=args.checkpoint_steps, log=log,
-            logdir=args.logdir, plot=args.plot, show=not args.quiet,
+            logdir=args.logdir, plot=args.plot, show=not args.quiet, overwrite=args.overwrite,
         )  # fmt: skip
     except KeyboardInterrupt:
         return 130
@@ -103,6 +110,29 @@ def _require(args: argparse.Namespace) -> None:
         raise CommandError(f"--batch {args.batch}: at least 1")
     if args.out is not None and not Path(args.out).absolute().parent.is_dir():
         raise CommandError(f"--out {args.out}: there is no such folder")
+
+
+def _require_free(
+    args: argparse.Namespace, checkpoint: Path | None, log: str | Path | None
+) -> None:
+    """CommandError where the run would begin over what an earlier one left."""
+    from stepwell.training.checkpoint import steps_in
+
+    if args.overwrite or (args.resume and checkpoint is not None and checkpoint.exists()):
+        return
+    done = 0 if checkpoint is None else steps_in(checkpoint)
+    there = [str(path) for path in (args.out, log) if path is not None and _holds(Path(path))]
+    if done:
+        there.append(f"{checkpoint} (of {done} steps)")
+    if there:
+        ways = ["--resume to go on from there"] if done else []
+        ways += ["--overwrite to begin anew", "another name to keep it"]
+        raise CommandError(f"an earlier run left {', '.join(there)}: give {', or '.join(ways)}")
+
+
+def _holds(path: Path) -> bool:
+    """Whether there is something in the file; there is nothing to lose in a device."""
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _beside(out: str | None, ending: str) -> Path | None:

@@ -85,6 +85,12 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise InputError(f"can't read the checkpoint {path}: {error}") from None
 
 
+def steps_in(path: Path) -> int:
+    """How many steps the run of a checkpoint has done: none where there is no file. InputError
+    where the file is another's."""
+    return read_checkpoint(path).position.step if path.exists() else 0
+
+
 def drop_leavings(path: Path) -> None:
     """Remove what processes that were killed while they wrote `path` left beside it."""
     for side in path.parent.glob(f".{path.name}.*.part"):

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stepwell.ir.diagnostics import InputError
-from stepwell.training.checkpoint import drop_leavings, read_checkpoint
+from stepwell.training.checkpoint import drop_leavings, read_checkpoint, steps_in
 from stepwell.training.data import Batch, Data, Samples, rows_of
 from stepwell.training.interruption import Interruption
 from stepwell.training.listeners import Listener, Listeners, Plan
@@ -41,6 +41,7 @@ class Keeping:
     path: Path | None = None
     seconds: float = 60.0
     steps: int | None = None
+    overwrite: bool = False  # what another run kept there
     _since: float = field(default_factory=time.perf_counter)
     _step: int = 0
 
@@ -49,6 +50,17 @@ class Keeping:
             raise InputError(f"checkpoint {self.path}: the name must end in .safetensors")
         if self.steps is not None and self.steps < 1:
             raise InputError(f"steps between checkpoints: {self.steps} is not at least 1")
+
+    def require_free(self, step: int) -> None:
+        """InputError where a checkpoint would be lost that is further than `step`."""
+        if self.path is None or self.overwrite:
+            return
+        done = steps_in(self.path)
+        if done > step:
+            raise InputError(
+                f"{self.path} holds a run of {done} steps, this one has done {step}: `resume` goes "
+                "on from there, overwrite=True begins anew, another name keeps both"
+            )
 
     def due(self, step: int) -> bool:
         """Whether it is time for one."""
@@ -108,6 +120,7 @@ class Run:
         """To the end, or to a signal."""
         if not isinstance(self.epochs, int) or self.epochs < 1:
             raise InputError(f"epochs: {self.epochs!r} is not at least 1")
+        self.keeping.require_free(self.trainer.position.step)
         for data in (self.data, self.valid):
             if data is not None:
                 data.require_epochs(self.epochs - self.trainer.position.epoch)

@@ -12,7 +12,7 @@ the step updates them in place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,6 +175,7 @@ class Trainer:
         checkpoint: str | Path | None = None,
         seconds: float = 60.0,
         steps: int | None = None,
+        overwrite: bool = False,
         log: str | Path | None = None,
         logdir: str | Path | None = None,
         plot: str | Path | None = None,
@@ -190,6 +191,7 @@ class Trainer:
         shuffle     whether each epoch has an order of its own, made of the seed
         checkpoint  a file to keep up to date: after each epoch, and within one after so many
                     `seconds` or `steps`; `resume` goes on from it
+        overwrite   whether a checkpoint may be replaced that is further than this run is
         log         a file of JSON lines; logdir a folder of TensorBoard's; plot a PNG
         show        a bar on a terminal, else a line per epoch
 
@@ -206,7 +208,8 @@ class Trainer:
             if valid is None
             else as_data(valid, inputs, _batch_for(valid, learned.batch), "the held-out data")
         )
-        keeping = Keeping(None if checkpoint is None else Path(checkpoint), seconds, steps)
+        path = None if checkpoint is None else Path(checkpoint)
+        keeping = Keeping(path, seconds, steps, overwrite)
         Run(self, learned, held_out, epochs, shuffle, keeping, chosen).go()
         return self.history
 

@@ -81,6 +81,24 @@ def test_mistakes(run: Run, files: Path, arguments: list[str], message: str) -> 
     assert {path.name for path in files.iterdir()} == {"d.npz", "step.graph"}
 
 
+def test_what_an_earlier_run_left_is_not_overwritten(run: Run, files: Path) -> None:
+    def contents() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in files.iterdir()}
+
+    again = (*DATA, "--out", "w.safetensors", "--quiet", "--epochs", 1)
+    assert run(*again).code == 0
+    before = contents()
+    done = run(*again)
+    assert (done.code, contents()) == (2, before)
+    assert "w.checkpoint.safetensors (of 3 steps): give --resume to go on" in done.err
+    (files / "w.checkpoint.safetensors").unlink()
+    before = contents()
+    done = run(*again, "--resume")  # it would begin, and at its end replace what was trained
+    assert (done.code, contents()) == (2, before)
+    assert "left w.safetensors, w.log.jsonl: give --overwrite to begin anew" in done.err
+    assert run(*again, "--overwrite").code == 0
+
+
 def test_what_resumes_must_be_the_same_run(run: Run, files: Path) -> None:
     out = ("--out", "w.safetensors", "--quiet")
     first = run(*DATA, *out, "--epochs", 1, "--seed", 4, "--resume")

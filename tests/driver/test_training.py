@@ -315,6 +315,20 @@ def test_a_checkpoint_that_does_not_fit(data: dict[str, Array], tmp_path: Path) 
         trainer.resume(tmp_path / "none.safetensors")
 
 
+def test_a_checkpoint_that_is_further_is_not_replaced(
+    data: dict[str, Array], tmp_path: Path
+) -> None:
+    trainer, path = _trainer(), tmp_path / "c.safetensors"
+    trainer.fit(data, batch=32, show=False, checkpoint=path)
+    trainer.fit(data, epochs=2, batch=32, show=False, checkpoint=path)
+    kept = path.read_bytes()
+    with pytest.raises(sw.InputError, match="holds a run of 6 steps, this one has done 0"):
+        _trainer().fit(data, batch=32, show=False, checkpoint=path)
+    assert path.read_bytes() == kept
+    _trainer().fit(data, batch=32, show=False, checkpoint=path, overwrite=True)
+    assert read_checkpoint(path).position.step == 3
+
+
 def test_within_an_epoch_the_data_must_be_cut_as_they_were(
     data: dict[str, Array], tmp_path: Path
 ) -> None:
