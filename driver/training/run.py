@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ from stepwell.training.interruption import Interruption
 from stepwell.training.listeners import Listener, Listeners, Plan
 from stepwell.training.nonfinite import blame, finite
 from stepwell.training.position import Record
+from stepwell.training.spoiled import Spoiled
 
 if TYPE_CHECKING:
     from stepwell.training.trainer import Trainer
@@ -115,6 +116,10 @@ class Run:
     _path: Path = field(init=False)
     _passed: list[Batch] = field(default_factory=list)  # since the checkpoint, if they come once
     _bytes: int = 0
+    _spoiled: Spoiled = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._spoiled = Spoiled(self.trainer.model.signature.inputs, self.listeners)
 
     def go(self) -> None:
         """To the end, or to a signal."""
@@ -193,6 +198,8 @@ class Run:
         if not math.isfinite(next(iter(results.values()))):
             raise self._blame()
         rows, now = rows_of(arrays, trainer.model.signature.inputs), time.perf_counter()
+        place = f"epoch {trainer.position.epoch + 1}, from step {trainer.position.step} on"
+        self._spoiled.look(results, place, arrays)
         trainer.position.stepped(results, rows, now - start)
         self.listeners.step(trainer.position, results, rows)
 
@@ -202,10 +209,15 @@ class Run:
         record: Record = {"epoch": position.epoch + 1, "step": position.step}
         record |= position.means.values()
         if self.valid is not None:
-            found = self.trainer.means(self.valid.batches())
+            found = self.trainer.means(self.valid.batches(), self._heard)
             record |= {f"valid_{name}": value for name, value in found.items()}
         rate = position.means.samples / max(position.seconds, 1e-9)
         return record | {"samples_per_second": rate, "seconds": position.seconds}
+
+    def _heard(self, first: int, results: Mapping[str, float], arrays: Batch) -> None:
+        epoch = self.trainer.position.epoch + 1
+        place = f"epoch {epoch}, from sample {first} of the held-out data on"
+        self._spoiled.look(results, place, arrays, "valid ")
 
     def _due(self) -> bool:
         return self._bytes > _REMEMBERED or self.keeping.due(self.trainer.position.step)

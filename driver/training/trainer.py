@@ -34,7 +34,7 @@ from stepwell.source import Source, as_source
 from stepwell.state import is_of_the_model, of_the_model
 from stepwell.threads import require_count
 from stepwell.training.checkpoint import Checkpoint, Origin, read_checkpoint, write_checkpoint
-from stepwell.training.data import as_data, rows_of
+from stepwell.training.data import Batch, as_data, rows_of
 from stepwell.training.position import Means, Position, Record
 from stepwell.weights import Weights, matched, read_weights
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from stepwell.ir.graph.core import Graph
     from stepwell.state import StateBlock
     from stepwell.training.listeners import Listener
+
+Heard = Callable[[int, Mapping[str, float], Batch], None]
 
 
 def trainer(
@@ -219,14 +221,18 @@ class Trainer:
         given = as_data(data, self.model.signature.inputs, batch)
         return self.means(given.batches())
 
-    def means(self, batches: Iterator[tuple[Array, ...]]) -> dict[str, float]:
-        """The same for batches that have been checked."""
+    def means(
+        self, batches: Iterator[Batch], heard: Heard = lambda first, results, arrays: None
+    ) -> dict[str, float]:
+        """The same for batches that have been checked. Each is `heard` of: the number of its first
+        sample, what it gave."""
         model, means = self.evaluation(), Means()
         for number, arrays in enumerate(batches):
             try:
                 found = self._named(model(*arrays))
             except InputError as error:
                 raise InputError(f"evaluation, batch {number}: {error}") from None
+            heard(means.samples, found, arrays)
             means.add(found, rows_of(arrays, model.signature.inputs))
         if not means.samples:
             raise InputError("the data for the evaluation are empty")

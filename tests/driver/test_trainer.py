@@ -153,6 +153,21 @@ def test_the_catalogues_example_of_a_number_that_is_not_finite() -> None:
     assert "loss      = mean(log(scale(x)))" in str(caught.value)
 
 
+def test_what_spoils_a_mean_is_said_once(
+    file: Path, data: dict[str, Array], capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer, (name, first) = sw.trainer(file), next(iter(data.items()))
+    held_out = {**data, name: first.copy()}
+    held_out[name][41] = np.nan
+    records = trainer.fit(data, epochs=2, batch=32, valid=held_out)
+    assert np.isnan(records[-1]["valid_loss"])
+    place = "in epoch 1, from sample 32 of the held-out data on"
+    cause = f"`{name}` holds nan at [9, 0] of that batch"
+    assert f"warning: valid loss is nan {place}: {cause}" in capsys.readouterr().err.splitlines()[0]
+    trainer.fit(data, epochs=3, batch=32, valid=data)
+    assert capsys.readouterr().err == ""
+
+
 def test_a_step_that_fails_has_changed_nothing() -> None:
     trainer = sw.trainer("""
         use nn
