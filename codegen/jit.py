@@ -203,8 +203,3 @@ def _opened(path: Path) -> ctypes.CDLL:
 def library_models(path: Path) -> list[str]:
     """The names of the models in a shared object. Raises InputError."""
     return bytes(_opened(path).stepwell_models()).decode().split()
-
-
-def library_descriptions(path: Path) -> list[dict[str, Any]]:
-    """What a shared object says of each of its models. Raises InputError."""
-    return [NativeProgram.from_library(path, name).description() for name in library_models(path)]

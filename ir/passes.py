@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
 
 from stepwell.ir.checking import check_pass, kind_of
@@ -174,11 +174,6 @@ def _option_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return format_string(value) if isinstance(value, str) else str(value)
-
-
-def format_pipeline(passes: Iterable[Pass]) -> str:
-    """Passes as `parse_pipeline` reads them."""
-    return ",".join(map(format_pass, passes))
 
 
 Observer = Callable[[Pass, Any, Any], None]

@@ -1,8 +1,8 @@
 """The two formats that functions are computed in, and what they may use of the machine.
 
-In: LLVM's feature string. Out: records that the rest of the package reads.
+In: nothing. Out: records that the rest of the package reads.
 
-    MathTarget.of_features("+avx2,+fma")   →   MathTarget(fma=True, scalef=False)
+    F32.least_normal   →   2.0 ** -126
 """
 
 from __future__ import annotations
@@ -17,12 +17,6 @@ class MathTarget:
 
     fma: bool = True
     scalef: bool = False
-
-    @classmethod
-    def of_features(cls, features: str) -> MathTarget:
-        """From LLVM's feature string, such as `+avx2,+fma`."""
-        found = set(features.split(","))
-        return cls("+fma" in found, {"+avx512f", "+avx512vl"} <= found)
 
 
 @dataclass(frozen=True)

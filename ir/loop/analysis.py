@@ -1,7 +1,7 @@
 """Questions about loop nests, and renaming and substitution in them: what schedules are made of.
 
-In: blocks and kernels. Out: facts (`loads_of`, `reads`, `uses_index`, …) or new blocks. Everything
-returns the same object where nothing changed.
+In: blocks and kernels. Out: facts (`loads_of`, `reads`, `variables_of`, …) or new blocks.
+Everything returns the same object where nothing changed.
 
     substitute_block(for i in 0..N - k { y[i + k] = x[i] },  {k: 4})
       →              for i in 0..N - 4 { y[i + 4] = x[i] }
@@ -144,11 +144,6 @@ def variables_of(block: Block) -> frozenset[str]:
         for dim in own_dims(statement):
             found |= symbols(dim)
     return frozenset(found)
-
-
-def uses_index(statement: Statement, name: str) -> bool:
-    """Whether the statement, or anything in it, depends on the size, index or let `name`."""
-    return name in variables_of((statement,))
 
 
 def fresh_name(taken: set[str], hint: str) -> str:

@@ -2,12 +2,11 @@
 
     stepwell opt k.loops --passes 'split{loop=i,by=16},vectorize{loop=i_1}'
 
-Each takes the kernel's name where a program has several kernels with a loop of that name.
+Each is one method from kernel to kernel; what its options mean is told where the transformation is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
@@ -22,7 +21,7 @@ from stepwell.lowering.transforms.interchange import interchange
 from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.localize import localize
 from stepwell.lowering.transforms.nan_apart import nan_apart
-from stepwell.lowering.transforms.navigate import ScheduleError, replace_loop
+from stepwell.lowering.transforms.navigate import ScheduleError, as_kind
 from stepwell.lowering.transforms.prefetch import prefetch
 from stepwell.lowering.transforms.prefetch_panels import prefetch_panels
 from stepwell.lowering.transforms.promote import promote
@@ -36,351 +35,275 @@ from stepwell.lowering.transforms.vectorize_reduction import vectorize_reduction
 Loops = Program | Kernel
 
 
-def _apply(ir: Loops, name: str, loop: str, change: Callable[[Kernel], Kernel]) -> Loops:
-    """Change the kernel of this name; without one, the kernels that have the loop."""
-    if isinstance(ir, Kernel):
-        return change(ir)
-    chosen = [
-        kernel
-        for kernel in ir.kernels
-        if (not name or kernel.name == name) and loop in index_names(kernel.body)
-    ]
-    if not chosen:
-        where = f"kernel {name}" if name else "any kernel"
-        raise ScheduleError(f"there is no loop over {loop} in {where}")
-    kernels = tuple(change(kernel) if kernel in chosen else kernel for kernel in ir.kernels)
-    return replace(ir, kernels=kernels)
+class OfKernels:
+    """A transformation of every kernel of a program."""
 
-
-@dataclass(frozen=True)
-class SplitLoop:
-    """`for i in 0..N` → `for i_outer … { for i_1 in 0..by … }`; tail: guard, bound or peel."""
-
-    loop: str
-    by: int
-    tail: str = "guard"
-    kernel: str = ""
-    name: ClassVar[str] = "split"
-    kind: ClassVar[str] = "loop"
-
-    def run(self, ir: Loops) -> Loops:
-        if self.tail not in ("guard", "bound", "peel") or self.by < 1:
-            raise ScheduleError("split takes by=1 or more and tail=guard, bound or peel")
-        tail = cast(Tail, self.tail)
-        return _apply(
-            ir, self.kernel, self.loop, lambda k: split(k, self.loop, self.by, tail).kernel
-        )
-
-
-@dataclass(frozen=True)
-class CutLoop:
-    """`for i in 0..N { S }` → `for i in 0..at { S }; for i_1 in 0..N - at { S }`."""
-
-    loop: str
-    at: int
-    kernel: str = ""
-    name: ClassVar[str] = "cut"
-    kind: ClassVar[str] = "loop"
-
-    def run(self, ir: Loops) -> Loops:
-        return _apply(ir, self.kernel, self.loop, lambda k: cut(k, self.loop, self.at)[0])
-
-
-@dataclass(frozen=True)
-class InterchangeLoops:
-    """`for i { for j { S } }` → `for j { for i { S } }`."""
-
-    loop: str
-    kernel: str = ""
-    name: ClassVar[str] = "interchange"
-    kind: ClassVar[str] = "loop"
-
-    def run(self, ir: Loops) -> Loops:
-        return _apply(ir, self.kernel, self.loop, lambda k: interchange(k, self.loop))
-
-
-@dataclass(frozen=True)
-class SplitReduction:
-    """A reduction in parts of `by` iterations, distributed over the loops from `outer` on."""
-
-    loop: str
-    by: int
-    outer: str = ""
-    kernel: str = ""
-    name: ClassVar[str] = "split_reduction"
-    kind: ClassVar[str] = "loop"
-
-    def run(self, ir: Loops) -> Loops:
-        return _apply(
-            ir, self.kernel, self.loop, lambda k: split_reduction(k, self.loop, self.by, self.outer)
-        )
-
-
-@dataclass(frozen=True)
-class FuseLoops:
-    """`for i in 0..M { for j in 0..N { S } }` → `for ij in 0..M*N { S }`."""
-
-    loop: str
-    kernel: str = ""
-    name: ClassVar[str] = "fuse_loops"
-    kind: ClassVar[str] = "loop"
-
-    def run(self, ir: Loops) -> Loops:
-        return _apply(ir, self.kernel, self.loop, lambda k: fuse_loops(k, self.loop)[0])
-
-
-@dataclass(frozen=True)
-class UnrollAndJam:
-    """`for i in 0..4 { …; for k { S } }` → `…; for k { for i in 0..4 unrolled { S } }`."""
-
-    loop: str
-    kernel: str = ""
-    name: ClassVar[str] = "unroll_and_jam"
-    kind: ClassVar[str] = "loop"
-
-    def run(self, ir: Loops) -> Loops:
-        return _apply(ir, self.kernel, self.loop, lambda k: jam(k, self.loop, "unrolled"))
-
-
-@dataclass(frozen=True)
-class Vectorize:
-    """`for i in 0..16 { S }` → `for i in 0..16 vector { S }`, pushed past the loops inside."""
-
-    loop: str
-    kernel: str = ""
-    name: ClassVar[str] = "vectorize"
-    kind: ClassVar[str] = "loop"
-
-    def run(self, ir: Loops) -> Loops:
-        return _apply(ir, self.kernel, self.loop, lambda k: jam(k, self.loop, "vector"))
-
-
-@dataclass(frozen=True)
-class Unroll:
-    """`for i in 0..4 { S }` → `for i in 0..4 unrolled { S }`."""
-
-    loop: str
-    kernel: str = ""
-    name: ClassVar[str] = "unroll"
-    kind: ClassVar[str] = "loop"
-
-    def run(self, ir: Loops) -> Loops:
-        return _apply(ir, self.kernel, self.loop, self._unrolled)
-
-    def _unrolled(self, kernel: Kernel) -> Kernel:
-        body = replace_loop(kernel.body, self.loop, lambda loop: (replace(loop, kind="unrolled"),))
-        return replace(kernel, body=body)
-
-
-@dataclass(frozen=True)
-class VectorizeReduction:
-    """`for k { m[] = m[] + x[k] }` → lanes of partial results, combined at the end."""
-
-    loop: str
-    lanes: int = 8
-    unroll: int = 4
-    kernel: str = ""
-    name: ClassVar[str] = "vectorize_reduction"
-    kind: ClassVar[str] = "loop"
-
-    def run(self, ir: Loops) -> Loops:
-        if self.lanes < 1 or self.lanes & (self.lanes - 1) or self.unroll < 1:
-            raise ScheduleError("vectorize_reduction takes a power of two of lanes, unroll >= 1")
-        return _apply(
-            ir,
-            self.kernel,
-            self.loop,
-            lambda k: vectorize_reduction(k, self.loop, self.lanes, self.unroll),
-        )
-
-
-@dataclass(frozen=True)
-class NanApart:
-    """`m[l] = max(m[l], x)` → the larger number, and NaN in a register of its own."""
-
-    name: ClassVar[str] = "nan_apart"
+    name: ClassVar[str]
     kind: ClassVar[str] = "loop"
 
     def run(self, ir: Loops) -> Loops:
         if isinstance(ir, Kernel):
-            return nan_apart(ir)
-        return replace(ir, kernels=tuple(map(nan_apart, ir.kernels)))
+            return self.change(ir)
+        kernels = tuple(self.change(k) if self.concerns(k) else k for k in ir.kernels)
+        return replace(ir, kernels=kernels)
+
+    def concerns(self, kernel: Kernel) -> bool:
+        """Whether this kernel is to be changed."""
+        return True
+
+    def change(self, kernel: Kernel) -> Kernel:
+        """The kernel, transformed. ScheduleError where that is not legal."""
+        raise NotImplementedError
 
 
-@dataclass(frozen=True)
-class Hoist:
-    """`for i { let s = …; S }` → `let s = …; for i { S }`, where s does not depend on i."""
+@dataclass(frozen=True, kw_only=True)
+class OfLoop(OfKernels):
+    """A transformation of the loop over `loop`: in the kernel of this name; without one, in all
+    kernels that have such a loop."""
 
     loop: str
     kernel: str = ""
-    name: ClassVar[str] = "hoist"
-    kind: ClassVar[str] = "loop"
 
     def run(self, ir: Loops) -> Loops:
-        return _apply(ir, self.kernel, self.loop, lambda k: hoist(k, self.loop))
+        if isinstance(ir, Program) and not any(map(self.concerns, ir.kernels)):
+            where = f"kernel {self.kernel}" if self.kernel else "any kernel"
+            raise ScheduleError(f"there is no loop over {self.loop} in {where}")
+        return super().run(ir)
+
+    def concerns(self, kernel: Kernel) -> bool:
+        named = not self.kernel or kernel.name == self.kernel
+        return named and self.loop in index_names(kernel.body)
 
 
-@dataclass(frozen=True)
-class Squares:
+@dataclass(frozen=True, kw_only=True)
+class SplitLoop(OfLoop):
+    """`for i in 0..N` → `for i_outer … { for i_1 in 0..by … }`; tail: guard, bound or peel."""
+
+    by: int
+    tail: str = "guard"
+    name = "split"
+
+    def change(self, kernel: Kernel) -> Kernel:
+        if self.tail not in ("guard", "bound", "peel") or self.by < 1:
+            raise ScheduleError("split takes by=1 or more and tail=guard, bound or peel")
+        return split(kernel, self.loop, self.by, cast(Tail, self.tail)).kernel
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutLoop(OfLoop):
+    """`for i in 0..N { S }` → `for i in 0..at { S }; for i_1 in 0..N - at { S }`."""
+
+    at: int
+    name = "cut"
+
+    def change(self, kernel: Kernel) -> Kernel:
+        return cut(kernel, self.loop, self.at)[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterchangeLoops(OfLoop):
+    """`for i { for j { S } }` → `for j { for i { S } }`."""
+
+    name = "interchange"
+
+    def change(self, kernel: Kernel) -> Kernel:
+        return interchange(kernel, self.loop)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitReduction(OfLoop):
+    """A reduction in parts of `by` iterations, distributed over the loops from `outer` on."""
+
+    by: int
+    outer: str = ""
+    name = "split_reduction"
+
+    def change(self, kernel: Kernel) -> Kernel:
+        return split_reduction(kernel, self.loop, self.by, self.outer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FuseLoops(OfLoop):
+    """`for i in 0..M { for j in 0..N { S } }` → `for ij in 0..M*N { S }`."""
+
+    name = "fuse_loops"
+
+    def change(self, kernel: Kernel) -> Kernel:
+        return fuse_loops(kernel, self.loop)[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnrollAndJam(OfLoop):
+    """`for i in 0..4 { …; for k { S } }` → `…; for k { for i in 0..4 unrolled { S } }`."""
+
+    name = "unroll_and_jam"
+
+    def change(self, kernel: Kernel) -> Kernel:
+        return jam(kernel, self.loop, "unrolled")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vectorize(OfLoop):
+    """`for i in 0..16 { S }` → `for i in 0..16 vector { S }`, pushed past the loops inside."""
+
+    name = "vectorize"
+
+    def change(self, kernel: Kernel) -> Kernel:
+        return jam(kernel, self.loop, "vector")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unroll(OfLoop):
+    """`for i in 0..4 { S }` → `for i in 0..4 unrolled { S }`."""
+
+    name = "unroll"
+
+    def change(self, kernel: Kernel) -> Kernel:
+        return as_kind(kernel, self.loop, "unrolled")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorizeReduction(OfLoop):
+    """`for k { m[] = m[] + x[k] }` → lanes of partial results, combined at the end."""
+
+    lanes: int = 8
+    unroll: int = 4
+    name = "vectorize_reduction"
+
+    def change(self, kernel: Kernel) -> Kernel:
+        if self.lanes < 1 or self.lanes & (self.lanes - 1) or self.unroll < 1:
+            raise ScheduleError("vectorize_reduction takes a power of two of lanes, unroll >= 1")
+        return vectorize_reduction(kernel, self.loop, self.lanes, self.unroll)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NanApart(OfKernels):
+    """`m[l] = max(m[l], x)` → the larger number, and NaN in a register of its own."""
+
+    name = "nan_apart"
+
+    def change(self, kernel: Kernel) -> Kernel:
+        return nan_apart(kernel)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hoist(OfLoop):
+    """`for i { let s = …; S }` → `let s = …; for i { S }`, where s does not depend on i."""
+
+    name = "hoist"
+
+    def change(self, kernel: Kernel) -> Kernel:
+        return hoist(kernel, self.loop)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Squares(OfKernels):
     """A copy to `buffer` whose lanes are strided → squares, each transposed in registers."""
 
     buffer: str
-    name: ClassVar[str] = "squares"
-    kind: ClassVar[str] = "loop"
+    name = "squares"
 
-    def run(self, ir: Loops) -> Loops:
-        if isinstance(ir, Kernel):
-            return squares(ir, self.buffer)
-        return replace(ir, kernels=tuple(squares(kernel, self.buffer) for kernel in ir.kernels))
+    def change(self, kernel: Kernel) -> Kernel:
+        return squares(kernel, self.buffer)
 
 
-@dataclass(frozen=True)
-class Stream:
+@dataclass(frozen=True, kw_only=True)
+class Stream(OfKernels):
     """`y[i, l] = e` → `y[i, l] = e stream`, in kernels that move more than `room` bytes."""
 
     room: int = 0
-    name: ClassVar[str] = "stream"
-    kind: ClassVar[str] = "loop"
+    name = "stream"
 
-    def run(self, ir: Loops) -> Loops:
-        if isinstance(ir, Kernel):
-            return stream(ir, self.room)
-        return replace(ir, kernels=tuple(stream(kernel, self.room) for kernel in ir.kernels))
+    def change(self, kernel: Kernel) -> Kernel:
+        return stream(kernel, self.room)
 
 
-@dataclass(frozen=True)
-class PrefetchRows:
+@dataclass(frozen=True, kw_only=True)
+class PrefetchRows(OfLoop):
     """`for i { for j { S(x[i, j]) } … }` → `for i { for j { prefetch x[i + 1, j]; S } … }`."""
 
-    loop: str
     distance: int = 1
     line: int = 64
-    kernel: str = ""
-    name: ClassVar[str] = "prefetch"
-    kind: ClassVar[str] = "loop"
+    name = "prefetch"
 
-    def run(self, ir: Loops) -> Loops:
+    def change(self, kernel: Kernel) -> Kernel:
         if self.distance < 1 or self.line < 8:
             raise ScheduleError("prefetch takes distance=1 or more, a line of 8 bytes or more")
-        return _apply(
-            ir, self.kernel, self.loop, lambda k: prefetch(k, self.loop, self.distance, self.line)
-        )
+        return prefetch(kernel, self.loop, self.distance, self.line)
 
 
-@dataclass(frozen=True)
-class PrefetchPanels:
+@dataclass(frozen=True, kw_only=True)
+class PrefetchPanels(OfLoop):
     """`for k { S(p[j, k, …]) }` → `for k { prefetch p[j, k + 96, …]; S(p[j, k, …]) }`."""
 
-    loop: str
     buffer: str
     ahead: int = 4096
     line: int = 64
-    kernel: str = ""
-    name: ClassVar[str] = "prefetch_panels"
-    kind: ClassVar[str] = "loop"
+    name = "prefetch_panels"
 
-    def run(self, ir: Loops) -> Loops:
+    def change(self, kernel: Kernel) -> Kernel:
         if self.ahead < 1 or self.line < 8:
             raise ScheduleError("prefetch_panels takes ahead=1 or more, a line of 8 bytes or more")
-        return _apply(
-            ir, self.kernel, self.loop,
-            lambda k: prefetch_panels(k, self.loop, self.buffer, self.ahead, self.line),
-        )  # fmt: skip
+        return prefetch_panels(kernel, self.loop, self.buffer, self.ahead, self.line)
 
 
-@dataclass(frozen=True)
-class SimplifyIndices:
+@dataclass(frozen=True, kw_only=True)
+class SimplifyIndices(OfKernels):
     """Subscripts and conditions simplified under the ranges of the loops around them."""
 
-    name: ClassVar[str] = "simplify_indices"
-    kind: ClassVar[str] = "loop"
+    name = "simplify_indices"
 
-    def run(self, ir: Loops) -> Loops:
-        if isinstance(ir, Kernel):
-            return simplify_kernel(ir)
-        return replace(ir, kernels=tuple(map(simplify_kernel, ir.kernels)))
+    def change(self, kernel: Kernel) -> Kernel:
+        return simplify_kernel(kernel)
 
 
-@dataclass(frozen=True)
-class Localize:
+@dataclass(frozen=True, kw_only=True)
+class Localize(OfLoop):
     """`for k { acc += S }` → `part = acc; for k { part += S }; acc = part`."""
 
-    loop: str
     buffer: str
-    kernel: str = ""
-    name: ClassVar[str] = "localize"
-    kind: ClassVar[str] = "loop"
+    name = "localize"
 
-    def run(self, ir: Loops) -> Loops:
-        return _apply(ir, self.kernel, self.loop, lambda k: localize(k, self.loop, self.buffer)[0])
+    def change(self, kernel: Kernel) -> Kernel:
+        return localize(kernel, self.loop, self.buffer)[0]
 
 
-@dataclass(frozen=True)
-class Distribute:
+@dataclass(frozen=True, kw_only=True)
+class Distribute(OfLoop):
     """`for j { S; for k { T } }` → `for j { S }; for k { for j { T } }`, of at most `room` j."""
 
-    loop: str
     past: str
     room: int
-    kernel: str = ""
-    name: ClassVar[str] = "distribute"
-    kind: ClassVar[str] = "loop"
+    name = "distribute"
 
-    def run(self, ir: Loops) -> Loops:
-        return _apply(
-            ir, self.kernel, self.loop, lambda k: distribute(k, self.loop, self.past, self.room)
-        )
+    def change(self, kernel: Kernel) -> Kernel:
+        return distribute(kernel, self.loop, self.past, self.room)
 
 
-@dataclass(frozen=True)
-class Promote:
+@dataclass(frozen=True, kw_only=True)
+class Promote(OfLoop):
     """`for i { for j { s[j] = s[j] + x } }` → `for j { … for i { total[] = total[] + x } … }`."""
 
-    loop: str
-    kernel: str = ""
-    name: ClassVar[str] = "promote"
-    kind: ClassVar[str] = "loop"
+    name = "promote"
 
-    def run(self, ir: Loops) -> Loops:
-        return _apply(ir, self.kernel, self.loop, lambda k: promote(k, self.loop))
+    def change(self, kernel: Kernel) -> Kernel:
+        return promote(kernel, self.loop)
 
 
-@dataclass(frozen=True)
-class Fission:
+@dataclass(frozen=True, kw_only=True)
+class Fission(OfLoop):
     """`for j { S; T }` → `for j { S }; for j { T }`, where S is all that stores to `stored`."""
 
-    loop: str
     stored: str
     room: int
-    kernel: str = ""
-    name: ClassVar[str] = "fission"
-    kind: ClassVar[str] = "loop"
+    name = "fission"
 
-    def run(self, ir: Loops) -> Loops:
-        return _apply(
-            ir, self.kernel, self.loop, lambda k: fission(k, self.loop, self.stored, self.room)[0]
-        )
+    def change(self, kernel: Kernel) -> Kernel:
+        return fission(kernel, self.loop, self.stored, self.room)[0]
 
 
 TRANSFORMS = (
-    SplitLoop,
-    CutLoop,
-    SplitReduction,
-    InterchangeLoops,
-    FuseLoops,
-    UnrollAndJam,
-    Vectorize,
-    Unroll,
-    VectorizeReduction,
-    NanApart,
-    Hoist,
-    Squares,
-    Stream,
-    PrefetchRows,
-    PrefetchPanels,
-    SimplifyIndices,
-    Localize,
-    Distribute,
-    Fission,
-    Promote,
+    *(SplitLoop, CutLoop, SplitReduction, InterchangeLoops, FuseLoops, UnrollAndJam, Vectorize),
+    *(Unroll, VectorizeReduction, NanApart, Hoist, Squares, Stream, PrefetchRows),
+    *(PrefetchPanels, SimplifyIndices, Localize, Distribute, Fission, Promote),
 )

@@ -43,12 +43,12 @@ def test_questions() -> None:
     assert list(analysis.kernel_buffers(KERNEL)) == ["x", "y", "acc", "row"]
 
 
-def test_uses_index_looks_at_extents_and_shapes() -> None:
+def test_variables_are_those_of_extents_and_shapes_too() -> None:
     outer = BODY[0]
     assert isinstance(outer, For)
-    assert analysis.uses_index(outer.body[2], "i")
-    assert analysis.uses_index(outer.body[1], "K")
-    assert not analysis.uses_index(outer.body[1], "i")
+    assert "i" in analysis.variables_of((outer.body[2],))
+    assert "K" in analysis.variables_of((outer.body[1],))
+    assert "i" not in analysis.variables_of((outer.body[1],))
 
 
 def test_fresh_names_are_taken_at_once() -> None:

@@ -12,7 +12,7 @@ import pytest
 from loop_build import add, load, loop, mul, one_kernel, op, prepared, sh
 
 from stepwell.codegen import link
-from stepwell.codegen.jit import NativeProgram, library_descriptions, library_models
+from stepwell.codegen.jit import NativeProgram, library_models
 from stepwell.codegen.objects import build
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir.dtypes import BF16, BOOL, F16, F32, I32, I64, U8
@@ -148,8 +148,9 @@ def test_library_describes_itself_and_runs_from_python(tmp_path, weights):
     packed = _weights(programs[0], {"w.k": weights})
     path = tmp_path / "libtwo.so"
     build(programs, host(), path, {"first": packed}, embed=True)
-    assert library_models(path) == ["first", "second"]
-    first, second = library_descriptions(path)
+    names = library_models(path)
+    assert names == ["first", "second"]
+    first, second = (NativeProgram.from_library(path, name).description() for name in names)
     assert first["inputs"] == [{"name": "x", "dtype": "f32", "shape": ["N"]}]
     assert first["constraints"][0]["message"] == "N is at most 1000"
     assert first["parameters"][0]["offset"] == 64

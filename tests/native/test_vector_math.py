@@ -93,7 +93,8 @@ def _kernel(name: str, operands: int, bits: int, lanes: int, machine: Machine) -
     index.add_incoming(i64(0), entry)
     places = [builder.gep(p, [index], source_etype=real) for p in (*inputs, out)]
     values = [builder.load(p, typ=kind, align=bits // 8) for p in places[:-1]]
-    target = MathTarget.of_features(machine.features)
+    features = set(machine.features.split(","))
+    target = MathTarget("+fma" in features, {"+avx512f", "+avx512vl"} <= features)
     builder.store(emit(builder, name, values, target), places[-1], align=bits // 8)
     following = builder.add(index, i64(lanes))
     index.add_incoming(following, builder.block)
