@@ -6,6 +6,7 @@ for i { for j { acc[] = 0.0; for k { acc[] = acc[] + x[i, k] * w[k, j] }; y[i, j
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -25,6 +26,7 @@ from stepwell.lowering.strategies.row_window import schedule_row_window
 from stepwell.lowering.strategies.strided import schedule_strided
 from stepwell.lowering.strategies.window import schedule_window
 from stepwell.lowering.strategies.winograd import schedule_winograd
+from stepwell.lowering.transforms.navigate import ScheduleError
 from stepwell.lowering.transforms.prefix import carry_prefixes
 from stepwell.lowering.transforms.scatter import scatter_sums
 from stepwell.lowering.tuning import kernel_key, read_records
@@ -58,27 +60,38 @@ class Schedule:
         return replace(program, kernels=tuple(kernels))
 
 
+Strategy = Callable[[Kernel, Target], Kernel | None]
+
+
 def schedule_kernel(kernel: Kernel, target: Target, winograd: bool = True) -> Kernel:
     """The kernel, scheduled: a convolution or a packed product where it is one, else loops."""
-    kernel = scatter_sums(carry_prefixes(kernel))
     again = partial(schedule_kernel, winograd=winograd)
-    return (
-        schedule_attention(kernel, target)
-        or schedule_attention_gradient(kernel, target)
-        or schedule_strided(kernel, target, again)
-        or schedule_correlation(kernel, target)
-        or schedule_depthwise_gradient(kernel, target)
-        or (schedule_winograd(kernel, target) if winograd else None)
-        or schedule_convolution(kernel, target)
-        or schedule_long_reduction(kernel, target, _schedule_nest)
-        or _schedule_nest(kernel, target)
+    strategies: tuple[Strategy, ...] = (
+        schedule_attention,
+        schedule_attention_gradient,
+        partial(schedule_strided, schedule=again),
+        schedule_correlation,
+        schedule_depthwise_gradient,
+        *((schedule_winograd,) if winograd else ()),
+        schedule_convolution,
+        partial(schedule_long_reduction, schedule=_schedule_nest),
     )
+    kernel = scatter_sums(carry_prefixes(kernel))
+    return _first_of(strategies, kernel, target) or _schedule_nest(kernel, target)
 
 
 def _schedule_nest(kernel: Kernel, target: Target) -> Kernel:
-    return (
-        schedule_contraction(kernel, target)
-        or schedule_window(kernel, target)
-        or schedule_row_window(kernel, target)
-        or schedule_loops(kernel, target)
-    )
+    strategies = (schedule_contraction, schedule_window, schedule_row_window)
+    return _first_of(strategies, kernel, target) or schedule_loops(kernel, target)
+
+
+def _first_of(strategies: Iterable[Strategy], kernel: Kernel, target: Target) -> Kernel | None:
+    """By the first strategy that the kernel is for, and whose every step is legal on it."""
+    for strategy in strategies:
+        try:
+            found = strategy(kernel, target)
+        except ScheduleError:
+            continue
+        if found is not None:
+            return found
+    return None

@@ -121,7 +121,7 @@ def test_every_package_is_declared() -> None:
         for path in _files(ROOT / folder, "__init__.py"):
             parts = path.parent.relative_to(ROOT).parts
             found.add(".".join(["stepwell", *(parts[1:] if folder == "driver" else parts)]))
-    assert set(settings["packages"]) == found
+    assert sorted(settings["packages"]) == sorted(found)
     modules = {path.parent for folder in TABLE for path in _files(ROOT / folder, "*.py")}
     assert {path for path in modules if not (path / "__init__.py").exists()} == set()
 

@@ -76,12 +76,7 @@ SIDE_BY_SIDE = 4  # rows of a softmax
 
 def schedule_attention(kernel: Kernel, target: Target) -> Kernel | None:
     """The tiled kernel; None where the kernel is none, or has another form."""
-    if kernel.family != "attention":
-        return None
-    try:
-        return _tiled(kernel, target)
-    except ScheduleError:
-        return None
+    return _tiled(kernel, target) if kernel.family == "attention" else None
 
 
 def _tiled(kernel: Kernel, target: Target) -> Kernel:

@@ -40,7 +40,7 @@ from stepwell.lowering.strategies.pixel_tile import PixelTile, choose_pixel_tile
 from stepwell.lowering.strategies.products import Terms, find_terms, whole_a, without_outer_lets
 from stepwell.lowering.transforms.fuse_loops import fuse_loops
 from stepwell.lowering.transforms.jam import jam
-from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
+from stepwell.lowering.transforms.navigate import find_loop, replace_loop
 from stepwell.lowering.transforms.pack import pack
 from stepwell.lowering.transforms.reassociate import reassociate
 from stepwell.lowering.transforms.reorder import reorder
@@ -66,12 +66,7 @@ class Convolution:
 def schedule_convolution(kernel: Kernel, target: Target) -> Kernel | None:
     """The tiled kernel; None where the kernel is no convolution that tiles well."""
     found = find_convolution(kernel)
-    if found is None:
-        return None
-    try:
-        return _tiled(*found, target)
-    except ScheduleError:  # a subscript or a guard that no copy can be made of
-        return None
+    return None if found is None else _tiled(*found, target)
 
 
 def find_convolution(kernel: Kernel) -> tuple[Kernel, Convolution] | None:

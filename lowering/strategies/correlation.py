@@ -81,12 +81,7 @@ def schedule_correlation(kernel: Kernel, target: Target) -> Kernel | None:
     """The tiled kernel; None where the kernel is no correlation of images channels last."""
     kernel = without_outer_lets(kernel)
     found = find_correlation(kernel)
-    if found is None:
-        return None
-    try:
-        return _Nests(kernel, found, target).scheduled(target)
-    except ScheduleError:
-        return None
+    return None if found is None else _Nests(kernel, found, target).scheduled(target)
 
 
 # ---------------------------------------------------------------------- the nests

@@ -28,7 +28,7 @@ from stepwell.lowering.strategies.padding import is_padded, with_padding
 from stepwell.lowering.strategies.pieces import extent_of
 from stepwell.lowering.strategies.products import Terms, find_terms, without_outer_lets
 from stepwell.lowering.transforms.jam import jam
-from stepwell.lowering.transforms.navigate import ScheduleError, find_loop
+from stepwell.lowering.transforms.navigate import find_loop
 from stepwell.lowering.transforms.reassociate import reassociate
 from stepwell.lowering.transforms.reorder import reorder
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
@@ -54,13 +54,10 @@ def schedule_depthwise_gradient(kernel: Kernel, target: Target) -> Kernel | None
     if found is None:
         return None
     lanes = target.lanes(found.x.dtype)
-    try:
-        taps = prod(extent_of(kernel, name) for name in found.taps)
-        if taps > target.vector_registers - 4 or extent_of(kernel, found.channel) * 2 < lanes:
-            return None
-        return _scheduled(kernel, found, lanes)
-    except ScheduleError:
+    taps = prod(extent_of(kernel, name) for name in found.taps)
+    if taps > target.vector_registers - 4 or extent_of(kernel, found.channel) * 2 < lanes:
         return None
+    return _scheduled(kernel, found, lanes)
 
 
 def _find(kernel: Kernel, terms: Terms) -> _Gradient | None:

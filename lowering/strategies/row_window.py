@@ -50,12 +50,7 @@ def schedule_row_window(kernel: Kernel, target: Target) -> Kernel | None:
     """The tiled kernel; None where it is no window over images channels first."""
     kernel = without_single_loops(without_outer_lets(kernel))
     found = _find(kernel)
-    if found is None:
-        return None
-    try:
-        return _tiled(kernel, found, target)
-    except ScheduleError:
-        return None
+    return None if found is None else _tiled(kernel, found, target)
 
 
 def _find(kernel: Kernel) -> Window | None:

@@ -62,12 +62,7 @@ def schedule_window(kernel: Kernel, target: Target) -> Kernel | None:
     """The tiled kernel; None where it is no window over images channels last."""
     kernel = without_single_loops(without_outer_lets(kernel))
     found = find_window(kernel)
-    if found is None:
-        return None
-    try:
-        return _tiled(kernel, found, target)
-    except ScheduleError:
-        return None
+    return None if found is None else _tiled(kernel, found, target)
 
 
 def find_window(kernel: Kernel) -> Window | None:

@@ -64,7 +64,7 @@ from stepwell.lowering.strategies.pixel_tile import tiled_cycles
 from stepwell.lowering.strategies.straight_lines import Lines
 from stepwell.lowering.strategies.winograd_matrices import F2, F4, Matrix, Transforms
 from stepwell.lowering.transforms.jam import jam
-from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, rewrite
+from stepwell.lowering.transforms.navigate import find_loop, rewrite
 from stepwell.lowering.transforms.reorder import perfect_nest
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
 
@@ -114,15 +114,12 @@ def schedule_winograd(kernel: Kernel, target: Target) -> Kernel | None:
     found = find_convolution(kernel)
     if found is None:
         return None
-    try:
-        kernel, convolution = found
-        window = _window(kernel, convolution)
-        if window is None:
-            return None
-        shape = _choice(kernel, convolution, target)
-        return None if shape is None else _Nests(kernel, convolution, window, shape).scheduled()
-    except ScheduleError:
+    kernel, convolution = found
+    window = _window(kernel, convolution)
+    if window is None:
         return None
+    shape = _choice(kernel, convolution, target)
+    return None if shape is None else _Nests(kernel, convolution, window, shape).scheduled()
 
 
 @dataclass(frozen=True)
