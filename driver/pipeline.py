@@ -67,6 +67,7 @@ def loop_passes(
     # How many cores another machine has is not known.
     cores = f"{{cores={available_cores()}}}" if target == "native" else ""
     return (
+        Step("place_parts", "on naive nests, which any kernel that touches a part has yet"),
         Step("share_kernels", "equal layers are scheduled and compiled once"),
         Step(f"schedule{option}", "each kernel's strategy: tile, pack, vectorise for the target"),
         Step("prepare", "after schedules, which say what they pack: constants are packed once"),

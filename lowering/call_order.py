@@ -5,16 +5,20 @@ In: a program. Out: `Dependences` between the calls, by their numbers in the pro
     0: call f(x, a)    1: call g(a, b)    2: call h(x, a)      1 reads what 0 wrote;
                                                                2 writes what 1 reads
 
+Calls that write parts of one array that have no element in common come in any order.
+
 A state is written after all checks, so that a run that fails has changed nothing.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from stepwell.ir.loop.core import Call, Check, Program, statements
+from stepwell.lowering.footprint import Footprints
 
 
 def touched(program: Program, call: Call) -> Iterator[tuple[str, bool, bool]]:
@@ -36,26 +40,48 @@ def checking_calls(program: Program) -> set[int]:
     return {number for number, call in enumerate(program.calls) if call.kernel in kernels}
 
 
+class _Parts:
+    """Which calls touch an array that several write in parts, and which parts."""
+
+    def __init__(self, program: Program) -> None:
+        self.calls = program.calls
+        self.footprints = Footprints({kernel.name: kernel for kernel in program.kernels})
+        written = [n for c in program.calls for n, read, w in touched(program, c) if w and not read]
+        self.shared = {name for name, count in Counter(written).items() if count > 1}
+
+    def are_apart(self, first: int, then: int, name: str) -> bool:
+        if name not in self.shared:
+            return False
+        return self.footprints.are_apart(self.calls[first], self.calls[then], name)
+
+
 class Dependences:
     """Between the calls of a program: that of writers and readers in its order, and more."""
 
     def __init__(self, program: Program) -> None:
         self.before: list[set[int]] = []
-        writer: dict[str, int] = {}
+        writers: dict[str, set[int]] = {}  # the last; those of parts that are apart all count
         readers: dict[str, set[int]] = {}
         states = {item.buffer.name for item in program.with_role("state")}
         checking = checking_calls(program)
+        parts = _Parts(program)
         for number, call in enumerate(program.calls):
             own: set[int] = set()
             arguments = list(touched(program, call))
             if any(is_written and name in states for name, _, is_written in arguments):
                 own |= {check for check in checking if check < number}
-            for name, _, is_written in arguments:
-                own |= {writer[name]} if name in writer else set()
+            kept: dict[str, set[int]] = {}  # writers of other parts
+            for name, is_read, is_written in arguments:
+                earlier = writers.get(name, set())
+                if is_written and not is_read:
+                    kept[name] = {n for n in earlier if parts.are_apart(n, number, name)}
+                own |= earlier - kept.get(name, set())
                 own |= readers.get(name, set()) if is_written else set()
             for name, is_read, is_written in arguments:
-                if is_written:
-                    writer[name], readers[name] = number, set()
+                if is_written and kept.get(name):
+                    writers[name] = writers[name] | {number}
+                elif is_written:
+                    writers[name], readers[name] = {number}, set()
                 if is_read:
                     readers.setdefault(name, set()).add(number)
             self.before.append(own - {number})

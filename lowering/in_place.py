@@ -12,13 +12,11 @@ touch elements of their own, so that each is a block by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from stepwell.ir.loop.analysis import reads, rename_buffers
 from stepwell.ir.loop.core import Block, For, If, Kernel, Statement
-from stepwell.ir.scalar import coefficient
-from stepwell.ir.size import Atom, Dim, Size, provably_le, substitute, symbols
+from stepwell.ir.size import Dim, provably_le
 from stepwell.lowering.dependence import (
     Access,
     accesses,
@@ -26,6 +24,7 @@ from stepwell.lowering.dependence import (
     are_apart,
     subscripts,
 )
+from stepwell.lowering.footprint import highest, lowest
 from stepwell.lowering.partition import undealt
 
 
@@ -83,33 +82,4 @@ def _disjoint(kernel: Kernel, x: Access, y: Access) -> bool:
 
 def _before(x: Dim, first: Access, y: Dim, then: Access) -> bool:
     """Whether all values of one subscript are less than all of the other."""
-    highs, lows = list(_bounds(x, first.loops)), [-dim for dim in _bounds(-y, then.loops)]
-    indices = {loop.index for loop in first.loops}
-    for left, right in first.limits:
-        if left == x and not symbols(right) & indices:
-            highs.append(right - 1)
-    return any(provably_le(high + 1, low) for high in highs for low in lows)
-
-
-def _bounds(dim: Dim, loops: Sequence[For]) -> Iterator[Dim]:
-    """Numbers that the dim does not exceed: with an extent that is the lesser of two, by both."""
-    if not loops:
-        yield dim
-        return
-    *outer, loop = loops
-    factor = coefficient(dim, loop.index)
-    if factor is None:
-        return
-    if provably_le(factor, 0):
-        yield from _bounds(substitute(dim, {loop.index: 0}), outer)
-    elif provably_le(0, factor):
-        for extent in _alternatives(loop.extent):
-            yield from _bounds(substitute(dim, {loop.index: extent - 1}), outer)
-
-
-def _alternatives(extent: Dim) -> tuple[Dim, ...]:
-    """a and b of `min(a, b)`; else the extent itself."""
-    match extent:
-        case Size(terms=((((Atom(function="min", left=left, right=right)),), 1),)):
-            return (*_alternatives(left), *_alternatives(right))
-    return (extent,)
+    return any(provably_le(high + 1, low) for high in highest(x, first) for low in lowest(y, then))

@@ -1,9 +1,9 @@
 """Every pass there is, registered by name: import this to be able to run them.
 
 Graph to graph: differentiate, split_groups, canonicalize, fold, cse, join_pads, join_concats, dce,
-decompose, choose_layouts, recompute_attentions, recompute, fuse. Loops to loops: share_kernels,
-schedule, prepare, parallelize, update_in_place, order_calls, side_by_side, plan_memory, and the
-transformations that strategies are made of.
+decompose, choose_layouts, recompute_attentions, recompute, fuse. Loops to loops: place_parts,
+share_kernels, schedule, prepare, parallelize, update_in_place, order_calls, side_by_side,
+plan_memory, and the transformations that strategies are made of.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from stepwell.lowering.join_concats import JoinConcats
 from stepwell.lowering.join_pads import JoinPads
 from stepwell.lowering.order_calls import OrderCalls
 from stepwell.lowering.parallelize import Parallelize
+from stepwell.lowering.place_parts import PlaceParts
 from stepwell.lowering.plan_memory import PlanMemory
 from stepwell.lowering.prepare import Prepare
 from stepwell.lowering.recompute import Recompute
@@ -37,6 +38,7 @@ GRAPH_PASSES = (
     *(Decompose, ChooseLayouts, RecomputeAttentions, Recompute, Fuse),
 )
 LOOP_PASSES = (
+    PlaceParts,
     ShareKernels,
     Schedule,
     Prepare,
