@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -20,7 +20,8 @@ from stepwell.ir.diagnostics import InputError
 Kind = Literal["well", "graph", "loops"]
 
 _SOURCES = r"sources\s*\{(?:\"(?:[^\"\\]|\\.)*\"|[^\"}])*\}\s*"
-_FIRST_WORD = re.compile(rf"(?:\s|//[^\n]*|#[^\n]*)*(?:{_SOURCES})?(graph|program|kernel)[\s@`]")
+_FIRST_WORD = re.compile(rf"(?:\s|//[^\n]*+|#[^\n]*+)*+(?:{_SOURCES})?(graph|program|kernel)[\s@`]")
+_LOWEST = re.compile(r"; ModuleID|\s*\.(?:file|text)\b")  # LLVM IR, assembly
 _OBJECTS = (".so", ".o", ".a", ".dylib")
 _USE = re.compile(r"\buse\s+(?:\"([^\"\n]*)\"|(\w+))")
 
@@ -63,7 +64,7 @@ class Source:
 
 
 def kind_of(text: str) -> Kind:
-    """Graph IR begins with `graph`, loop IR with `program` or `kernel`; no program can."""
+    """Graph IR begins with `graph`, loop IR with `program` or `kernel`, comments aside."""
     match = _FIRST_WORD.match(text)
     if match is None:
         return "well"
@@ -71,7 +72,9 @@ def kind_of(text: str) -> Kind:
 
 
 def read_source(path: str | Path) -> Source:
-    """The file at `path`. InputError where it can't be read as text."""
+    """The file at `path`, or stdin for `-`. InputError where that is no text of the three."""
+    if str(path) == "-":
+        return replace(read_source("/dev/stdin"), file="<stdin>")
     try:
         str(path).encode()
     except UnicodeEncodeError:  # IR texts and messages hold the name
@@ -91,6 +94,10 @@ def read_source(path: str | Path) -> Source:
         raise InputError(f"{path} is not UTF-8 text: byte {error.start} is bad") from None
     except OSError as error:
         raise InputError(f"can't read {path}: {error.strerror}") from None
+    if _LOWEST.match(text):
+        raise InputError(
+            f"{path} is LLVM IR or assembly: only graph and loop IR can be gone on from"
+        )
     return Source(str(path), text, kind_of(text))
 
 
@@ -98,6 +105,8 @@ def as_source(path_or_source: str | Path) -> Source:
     """A `Path`, or a word without line breaks or braces, names a file; all else is the text."""
     if isinstance(path_or_source, Path):
         return read_source(path_or_source)
+    if not isinstance(path_or_source, str):
+        raise InputError(f"a path or a text is wanted, not {path_or_source!r}")
     if "\n" in path_or_source or "{" in path_or_source or not path_or_source:
         return Source("<source>", path_or_source, kind_of(path_or_source))
     return read_source(path_or_source)

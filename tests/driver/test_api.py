@@ -253,6 +253,8 @@ def test_memory_names_what_a_gradient_needs_of_the_forward_pass() -> None:
 def test_mistakes_in_a_program() -> None:
     with pytest.raises(sw.UserError, match=r"SW0203.*\n.*<source>:1"):
         sw.compile("model m(x: f32[N, 4], w: f32[5, 3]) -> f32[N, 3] { x @ w }")
+    with pytest.raises(sw.InputError, match="a path or a text is wanted, not 3"):
+        sw.compile(3)  # type: ignore[arg-type]
     with pytest.raises(sw.InputError, match=r"no file none\.well"):
         sw.compile("none.well")
     with pytest.raises(sw.InputError, match="declares no model"):

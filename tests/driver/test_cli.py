@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from stepwell.__main__ import main as entry
 from stepwell.cli import COMMANDS
 from stepwell.ir.target import host, named
 from stepwell.pipeline import STAGES
@@ -45,6 +46,8 @@ def files(tmp_path: Path) -> Path:
     save_file(weights, tmp_path / "w.safetensors")
     np.savez(tmp_path / "w.npz", **weights)
     np.savez(tmp_path / "none.npz")
+    (tmp_path / "low.llvm").write_text('; ModuleID = "net"\n')
+    (tmp_path / "low.s").write_text('\t.file\t"<string>"\n')
     return tmp_path
 
 
@@ -143,6 +146,8 @@ def test_large_results_are_summarised(run: Run, files: Path) -> None:
         (["none.well"], "no file none.well"),
         (["."], "is a folder"),
         (["x.npy"], "is not UTF-8"),
+        (["low.llvm"], "is LLVM IR or assembly"),
+        (["low.s"], "is LLVM IR or assembly"),
         (["pair.well"], "has the models `net`, `twice`"),
         (["pair.well", "--model", "nett"], "did you mean `net`?"),
         (["net.well"], "no value for input `x: f32[N, 4]`"),
@@ -495,6 +500,36 @@ def test_interrupted(files: Path) -> None:
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "Traceback" not in err
+
+
+def test_interrupted_while_modules_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("builtins.__import__", interrupt)
+        code = entry()
+    assert code == 130
+
+
+def test_programs_from_stdin(files: Path) -> None:
+    def shell(line: str) -> subprocess.CompletedProcess[str]:
+        line = line.replace("stepwell", f"{sys.executable} -m stepwell")
+        return subprocess.run(
+            line, shell=True, cwd=files, capture_output=True, text=True, check=False
+        )
+
+    piped = "stepwell emit - -s graph < net.well | stepwell opt - --passes dce | "
+    done = shell(piped + "stepwell run - -i x=x.npy")
+    assert (done.returncode, done.stdout.split("\n")[0]) == (0, "model net, N = 2"), done.stderr
+    done = shell("stepwell check - < wrong.well")
+    assert (done.returncode, "--> <stdin>:1:52" in done.stderr) == (1, True), done.stderr
+
+
+def test_a_program_whose_first_comment_speaks_of_a_graph(run: Run, files: Path) -> None:
+    for comment in ("# graph convolution", "# program: {", "# kernel @smoother", "#graph"):
+        (files / "g.well").write_text(f"{comment}\n{NET}")
+        assert run("check", "g.well").out == "g.well: no mistakes, 1 model: net\n"
 
 
 def test_colours_on_a_terminal_only(files: Path) -> None:
