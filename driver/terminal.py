@@ -72,6 +72,11 @@ def print_error(message: str, stream: TextIO | None = None) -> None:
         stream.write(text + "\n")
 
 
+def print_note(message: str) -> None:
+    """What is worth knowing, on stderr."""
+    sys.stderr.write(f"note: {message}\n")
+
+
 def print_diagnostics(error: UserError, stream: TextIO | None = None) -> None:
     """Every diagnostic of a UserError, a blank line between."""
     stream = stream or sys.stderr

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stepwell import terminal
 from stepwell.cli.arguments import (
     CommandError,
     add_compilation,
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
 HELP = "make a library with a C interface"
 DESCRIPTION = """\
 Compile a model into a shared object, an object file or an archive, with a C header, a
-`main.c` that runs it on raw files, and its weights beside it (or inside, with --embed).
-With --all every model of the file goes in, each with its own weights file; W holds the arrays
-of all of them. With --train it is the step of a train block: its state as it is at first is
-beside it, and `main.c` trains."""
+`main.c` that runs it on raw files (one of your own stays as it is), and its weights beside it
+(or inside, with --embed). With --all every model of the file goes in, each with its own weights
+file; W holds the arrays of all of them. With --train it is the step of a train block: its state
+as it is at first is beside it, and `main.c` trains."""
 EXAMPLE = """\
 stepwell build examples/digits/digits.well --model digits --weights digits.safetensors \\
     -o libdigits.so"""
@@ -85,8 +86,13 @@ def run(args: argparse.Namespace) -> int:
     if trace.needs_everything:
         for compilation in compilations:
             _ = compilation.objects
-    for path in build(programs, target, output, weights, args.embed, states, args.seed):
+    made = build(programs, target, output, weights, args.embed, states, args.seed)
+    for path in made:
         print(path)
+    if output.parent / "main.c" not in made:
+        terminal.print_note("main.c is not Stepwell's: it stays as it is")
+    if weights and given is None and args.train is None:
+        terminal.print_note(f"no --weights: parameters were drawn with seed {args.seed}")
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from stepwell.cli.arguments import (
     add_weights,
     options,
     read_inputs,
+    require_folder,
 )
 from stepwell.comparison import check
 from stepwell.compilation import Compilation
@@ -32,6 +32,7 @@ from stepwell.files import write_file
 from stepwell.model import Model
 from stepwell.signature import SEED
 from stepwell.source import read_source
+from stepwell.terminal import print_note
 from stepwell.threads import require_count
 from stepwell.weights import described
 
@@ -55,7 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input", "-i", metavar="NAME=FILE", action="append", default=[],
         help="name=x.npy, name=file.npz:key, or name=number; once for each input",
     )  # fmt: skip
-    parser.add_argument("--output", "-o", metavar="F", help="write all outputs to this .npz")
+    parser.add_argument(
+        "--output",
+        "-o",
+        metavar="F",
+        help="write all outputs to this .npz, or the one to this .npy",
+    )
     parser.add_argument(
         "--check", action="store_true", help="compare with the graph interpreter in float64"
     )
@@ -71,6 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.output and not args.output.endswith((".npz", ".npy")):
         raise CommandError(f"--output {args.output}: the name must end in .npz or .npy")
+    if args.output:
+        require_folder("--output", args.output)
     require_count(args.threads)
     inputs = read_inputs(args.input)
     if Path(args.file).suffix == ".so":
@@ -92,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     results = _named(model, model(**inputs))
     drawn = bool(model.parameters or model.state)
     if args.weights is None and compilation is not None and drawn:
-        sys.stderr.write(f"note: no --weights: parameters were drawn with seed {args.seed}\n")
+        print_note(f"no --weights: parameters were drawn with seed {args.seed}")
     print(f"model {model.name}{_sizes(model, inputs)}")
     for name, array in results.items():
         print(summary(name, array))

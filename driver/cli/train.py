@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +14,11 @@ from stepwell.cli.arguments import (
     add_json,
     add_threads,
     options,
+    require_folder,
 )
 from stepwell.ir.diagnostics import InputError
 from stepwell.source import read_source
+from stepwell.terminal import print_note
 from stepwell.threads import require_count
 
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ def _require(args: argparse.Namespace) -> None:
         raise CommandError(f"--epochs {args.epochs}: at least 1")
     if args.batch is not None and args.batch < 1:
         raise CommandError(f"--batch {args.batch}: at least 1")
-    if args.out is not None and not Path(args.out).absolute().parent.is_dir():
-        raise CommandError(f"--out {args.out}: there is no such folder")
+    if args.out is not None:
+        require_folder("--out", args.out)
 
 
 def _require_free(
@@ -157,14 +158,12 @@ def _trainer(args: argparse.Namespace) -> Trainer:
     if found is not None and checkpoint is not None:
         trainer.resume(checkpoint)
         if not trainer.wrote(found):
-            _note(f"{args.file} has changed since the checkpoint: the run goes on with it as it is")
+            print_note(
+                f"{args.file} has changed since the checkpoint: the run goes on with it as it is"
+            )
     elif args.resume:
-        _note(f"there is no {checkpoint}: the run begins")
+        print_note(f"there is no {checkpoint}: the run begins")
     return trainer
-
-
-def _note(text: str) -> None:
-    sys.stderr.write(f"note: {text}\n")
 
 
 def _print(trainer: Trainer, steps: int, seconds: float, files: list[str | Path | None]) -> None:

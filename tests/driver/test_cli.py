@@ -163,7 +163,7 @@ def test_large_results_are_summarised(run: Run, files: Path) -> None:
         (["net.well", "-i", "x=x.npy", "-w", "no.npz"], "no weights file"),
         (["net.well", "-i", "x=x.npy", "-w", "d.npz"], "missing: `w` f32[4, 3]"),
         (["net.well", "-i", "x=x.npy", "-o", "o.txt"], "must end in .npz"),
-        (["net.well", "-i", "x=x.npy", "-o", "none/o.npz"], "none"),
+        (["net.well", "-i", "x=x.npy", "-o", "none/o.npz"], "none/o.npz: there is no such folder"),
         (["net.well", "-i", "x=x.npy", "--target-cpu", "pdp11"], "no target is called 'pdp11'"),
         (["net.well", "-i", "x=x.npy", "--dump", "x.npy"], "x.npy"),
     ],
@@ -363,6 +363,25 @@ def test_one_weights_file_for_every_model(run: Run, files: Path) -> None:
     np.savez(files / "all.npz", **arrays, v=np.float32(3), u=np.float32(1))
     done = run("build", "both.well", "--all", "-w", "all.npz", "-o", "both.o")
     assert "not in the model: `u`" in done.err
+
+
+def test_build_leaves_what_is_not_its_own(run: Run, files: Path) -> None:
+    """A project has a main.c already, and may have a header of that name."""
+    assert run("build", "net.well", "-o", "libnet.so").err == (
+        "note: no --weights: parameters were drawn with seed 0\n"
+    )
+    again = run("build", "net.well", "-w", "w.npz", "-o", "libnet.so")
+    assert ("main.c" in again.out, again.err) == (True, "")
+    (files / "main.c").write_text("int main(void) { return 0; }\n")
+    done = run("build", "net.well", "-w", "w.npz", "-o", "libnet.so")
+    assert (done.code, "main.c" in done.out) == (0, False)
+    assert done.err == "note: main.c is not Stepwell's: it stays as it is\n"
+    assert (files / "main.c").read_text() == "int main(void) { return 0; }\n"
+    (files / "other.h").write_text("#define OTHER 1\n")
+    done = run("build", "net.well", "-w", "w.npz", "-o", "libother.so")
+    assert (done.code, "other.h was not made by stepwell" in done.err) == (2, True)
+    assert (files / "other.h").read_text() == "#define OTHER 1\n"
+    assert not (files / "libother.so").exists()
 
 
 def test_build_refuses(run: Run, files: Path) -> None:
@@ -580,7 +599,7 @@ def test_names_that_are_no_text(files: Path) -> None:
         2,
         "error: the name '\\udcff.well' is not UTF-8 text\n",
     )
-    assert done("build net.well -o lib\xff.so")[::2] == (0, "")
+    assert done("build net.well -w w.npz -o lib\xff.so")[::2] == (0, "")
     assert b'#include "\xff.h"' in (files / "main.c").read_bytes()
     assert done("check gr\xc3\xb6\xc3\x9fe.well")[:2] == (
         0,
