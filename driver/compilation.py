@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from stepwell.ir.graph.core import Graph
     from stepwell.ir.loop.core import Program
     from stepwell.ir.target import Target
+    from stepwell.lowering.fuse import Decision
 
 
 Static = int | float | bool | str
@@ -147,12 +148,30 @@ class Compilation:
 
     @cached_property
     @deep_recursion()
+    def simplified_graph(self) -> Graph:
+        """After all passes on it but the last, which fuses."""
+        steps = graph_passes(self.options.fast_math)[:-1]
+        graph: Graph = run_steps(steps, self.graph, self.trace, self.options.check_each_pass)
+        return graph
+
+    @cached_property
+    @deep_recursion()
     def optimised_graph(self) -> Graph:
         """Simplified, and partitioned into kernels."""
-        steps = graph_passes(self.options.fast_math)
-        graph: Graph = run_steps(steps, self.graph, self.trace, self.options.check_each_pass)
+        fuse, simple = graph_passes(self.options.fast_math)[-1:], self.simplified_graph
+        graph: Graph = run_steps(fuse, simple, self.trace, self.options.check_each_pass)
         self._say("graph-opt", graph)
         return graph
+
+    @deep_recursion()
+    def decisions(self) -> list[Decision]:
+        """Why each value is computed in the kernel that it is in."""
+        from stepwell.lowering.fuse import explain
+
+        graph = self.simplified_graph
+        if any(op.name == "kernel" for op in graph.ops):
+            raise InputError(f"{self.source.file} is fused already: its reasons are gone")
+        return explain(graph)
 
     @cached_property
     @deep_recursion()

@@ -33,6 +33,7 @@ from stepwell.cli import (
     run,
     train,
     tune,
+    why,
 )
 from stepwell.cli.arguments import CommandError
 from stepwell.ir.diagnostics import (
@@ -51,6 +52,7 @@ COMMANDS: dict[str, ModuleType] = {
     "build": build,
     "emit": emit,
     "opt": opt,
+    "why": why,
     "bench": bench,
     "tune": tune,
     "gradcheck": gradcheck,

@@ -435,6 +435,32 @@ def test_without_a_linker_the_error_names_both(
     assert "ziglang" in done.err
 
 
+# why
+
+
+def test_why_a_value_is_where_it_is(run: Run, files: Path) -> None:
+    program = """\
+model soft(x: f32[N, 64], v: f32[64, 64]) -> f32[N, 64] {
+    let e = exp(x)
+    let p = e / sum(e, axis: 1, keep: true)
+    p @ v @ v
+}
+"""
+    (files / "soft.well").write_text(program)
+    found = {item["value"]: item for item in json.loads(run("why", "soft.well", "--json").out)}
+    assert (found["e"]["fused"], found["p"]["fused"]) == (True, False)
+    assert run("why", "soft.well", "%reduce_sum").out == (
+        "%reduce_sum is fused into exp_sum_div (%p): read along the kernel's own rows\n"
+    )
+    assert "did you mean `reduce_sum`?" in run("why", "soft.well", "reduce").err
+
+
+def test_why_needs_a_graph_that_is_not_fused(run: Run, files: Path) -> None:
+    for stage in ("graph-opt", "loops"):
+        run("emit", "net.well", "--stage", stage, "-o", "a.txt")
+        assert run("why", "a.txt").code == 2
+
+
 # explain, cache, doctor
 
 
