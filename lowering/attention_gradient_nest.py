@@ -28,6 +28,7 @@ from stepwell.ir.loop.core import Alloc, Buffer, Statement, Store
 from stepwell.ir.scalar import Binary, Expr, Load, Reduce, Var, identity, map_children
 from stepwell.ir.size import Dim
 from stepwell.lowering.attention_gradients import AttentionGradient, Factor, attention_gradients
+from stepwell.lowering.attentions import Finder
 from stepwell.lowering.fusion_group import root_reduction
 from stepwell.lowering.fusion_kinds import Kinds
 from stepwell.lowering.kernel_nest import Nest, Row, Site
@@ -49,7 +50,7 @@ class AttentionGradientNest(Nest):
     """A nest over rows that gives all of the gradients; see the module's docstring."""
 
     def run(self) -> tuple[Statement, ...]:
-        found = attention_gradients(self.region, Kinds(self.region))
+        found = attention_gradients(Finder(self.region, Kinds(self.region)))
         results = {value for _, value in self.region.results}
         if len(found) != 1 or results != {op.result for op in (found[0].rows, *found[0].sums)}:
             return super().run()

@@ -19,11 +19,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from stepwell.ir.graph.core import Graph, Op, Value
+from stepwell.ir.graph.core import Op, Value
 from stepwell.ir.scalar import Load, Reduce, Var, loads
 from stepwell.lowering.attentions import FEWEST, Finder
 from stepwell.lowering.fusion_group import root_reduction
-from stepwell.lowering.fusion_kinds import Kinds
 
 
 @dataclass(frozen=True)
@@ -58,10 +57,10 @@ class AttentionGradient:
         return self.inside | {self.rows, *self.sums}
 
 
-def attention_gradients(graph: Graph, kinds: Kinds) -> list[AttentionGradient]:
+def attention_gradients(finder: Finder) -> list[AttentionGradient]:
     """The gradients of attentions in the graph."""
-    finder = _GradientFinder(Finder(graph, kinds))
-    return [found for op in graph.ops if (found := finder.ending_in(op)) is not None]
+    ends = map(_GradientFinder(finder).ending_in, finder.graph.ops)
+    return [found for found in ends if found is not None]
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,10 @@ MOST = 2  # products whose results lie between: an attention has one, its gradie
 _PLAIN = frozenset({"broadcast", "reshape", "constant", "cast"})  # views that keep rows as they are
 
 
-def attentions(graph: Graph, kinds: Kinds) -> dict[Op, Op]:
+def attentions(finder: Finder) -> dict[Op, Op]:
     """Each op of an attention, the mixing contraction aside, with that contraction."""
-    finder = Finder(graph, kinds)
     found: dict[Op, Op] = {}
-    for op in graph.ops:
+    for op in finder.graph.ops:
         for inside in finder.between(op):
             found[inside] = op
     return found
@@ -55,7 +54,7 @@ def comparisons(graph: Graph, kinds: Kinds) -> frozenset[Op]:
 
 @dataclass
 class Finder:
-    """What is computed along the rows of scores, and from which."""
+    """Of one graph: what is computed along the rows of scores, and from which."""
 
     graph: Graph
     kinds: Kinds

@@ -35,7 +35,7 @@ from typing import ClassVar
 from stepwell.ir.graph.core import Graph, Op, Value
 from stepwell.ir.scalar import Var, variables
 from stepwell.lowering.attention_gradients import AttentionGradient, attention_gradients
-from stepwell.lowering.attentions import FAMILIES, attentions, comparisons
+from stepwell.lowering.attentions import FAMILIES, Finder, attentions, comparisons
 from stepwell.lowering.fusion_group import Group, Read, nominal
 from stepwell.lowering.fusion_kinds import ANCHORS, REDUCING, Kinds, words
 from stepwell.lowering.kernel_region import kernel_op
@@ -94,15 +94,16 @@ class _Partition:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.kinds = Kinds(graph)
-        self.attentions = attentions(graph, self.kinds)
+        finder = Finder(graph, self.kinds)
+        self.attentions = attentions(finder)
         self.gradients = {
             op: found
-            for found in attention_gradients(graph, self.kinds)
+            for found in attention_gradients(finder)
             if found.mix is None
             for op in found.ops
         }
         self.comparisons = comparisons(graph, self.kinds)
-        self.producers = graph.producers()
+        self.producers = finder.producers
         self.images = {op.result for op in graph.ops if op.name == "conv"}
         self.index = {op: i for i, op in enumerate(graph.ops)}
         self.groups: list[Group] = []

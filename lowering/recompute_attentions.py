@@ -21,6 +21,7 @@ from typing import ClassVar
 
 from stepwell.ir.graph.core import Graph, Op, Value, free_name
 from stepwell.lowering.attention_gradients import AttentionGradient, attention_gradients
+from stepwell.lowering.attentions import Finder
 from stepwell.lowering.fusion_kinds import Kinds
 
 
@@ -35,7 +36,7 @@ class RecomputeAttentions:
     name: ClassVar[str] = "recompute_attentions"
 
     def run(self, graph: Graph) -> Graph:
-        for found in attention_gradients(graph, Kinds(graph)):
+        for found in attention_gradients(Finder(graph, Kinds(graph))):
             if found.mix is not None:
                 graph = _separated(graph, found)
         return graph
