@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from stepwell.ir.diagnostics import InputError
+from stepwell.ir.text_files import read_text_file
 
 Kind = Literal["well", "graph", "loops"]
 
@@ -79,21 +80,10 @@ def read_source(path: str | Path) -> Source:
         str(path).encode()
     except UnicodeEncodeError:  # IR texts and messages hold the name
         raise InputError(f"the name {str(path)!a} is not UTF-8 text") from None
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"no file {path}") from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder, not a file") from None
-    except UnicodeDecodeError as error:
-        if Path(path).suffix in _OBJECTS:
-            message = "holds native code, not a program"
-            raise InputError(
-                f"{path} {message}: `stepwell.load` and `stepwell run` take it"
-            ) from None
-        raise InputError(f"{path} is not UTF-8 text: byte {error.start} is bad") from None
-    except OSError as error:
-        raise InputError(f"can't read {path}: {error.strerror}") from None
+    if Path(path).suffix in _OBJECTS and Path(path).is_file():
+        message = "holds native code, not a program: `stepwell.load` and `stepwell run` take it"
+        raise InputError(f"{path} {message}")
+    text = read_text_file(path)
     if _LOWEST.match(text):
         raise InputError(
             f"{path} is LLVM IR or assembly: only graph and loop IR can be gone on from"

@@ -107,10 +107,8 @@ def _spoil(e: Elaboration, statement: s.Statement) -> None:
             names = [b.name for b in node.bindings] if isinstance(node, s.Let) else [node.name]
             e.frame.scopes[-1] |= dict.fromkeys(names, POISON)
         elif isinstance(node, s.Assign):
-            for scope in reversed(e.frame.scopes):
-                if node.name in scope:
-                    scope[node.name] = POISON
-                    break
+            scopes = (scope for scope in reversed(e.frame.scopes) if node.name in scope)
+            next(scopes, e.frame.scopes[-1])[node.name] = POISON
 
 
 def run_statement(e: Elaboration, statement: s.Statement, last: bool) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from stepwell.frontend import syntax as s
 from stepwell.frontend.arguments import Given
 from stepwell.frontend.bodies import finish_body
-from stepwell.frontend.builtin_calls import run_builtin
+from stepwell.frontend.builtin_calls import BUILTINS, run_builtin
 from stepwell.frontend.custom_gradients import with_own_gradient
 from stepwell.frontend.elaboration import (
     Elaboration,
@@ -25,6 +25,7 @@ from stepwell.frontend.elaboration import (
 from stepwell.frontend.evaluation import evaluate, evaluates
 from stepwell.frontend.formals import bind_formals
 from stepwell.frontend.limits import MAX_CALL_DEPTH, MAX_SELF_CALLS
+from stepwell.frontend.modules import prelude
 from stepwell.frontend.optimizers import call_optimizer
 from stepwell.frontend.parameter_names import naming_of_call
 from stepwell.frontend.printer import expression
@@ -100,12 +101,10 @@ def call_value(
         return call_optimizer(e, function, given, span, call)
     if isinstance(function, Declared):
         return call_declared(e, function, given, span, call)
-    e.fail(
-        "SW0310",
-        f"{kind_of(function)} is not a function",
-        node.span,
-        help=f"`{expression(node)}` cannot be called",
-    )
+    help = f"`{expression(node)}` cannot be called"
+    if isinstance(node, s.Name) and (node.name in BUILTINS or node.name in prelude().names):
+        help = f"`{node.name}` names a value here, and hides the function: give it another name"
+    e.fail("SW0310", f"{kind_of(function)} is not a function", node.span, help=help)
 
 
 def call_declared(

@@ -19,7 +19,7 @@ from stepwell.frontend.modules import prelude
 from stepwell.frontend.operators import binary, unary
 from stepwell.frontend.parse_errors import RUNTIME_LATER, not_there_yet
 from stepwell.frontend.pending import PendingParameter
-from stepwell.frontend.suggest import did_you_mean
+from stepwell.frontend.suggest import PREFIXES, did_you_mean, known_elsewhere
 from stepwell.frontend.values import Declared, Held, Namespace, Pack, Tensor, kind_of
 from stepwell.ir.diagnostics import UserError
 from stepwell.ir.dtypes import BY_NAME, DType
@@ -63,7 +63,8 @@ def unknown_name(e: Elaboration, node: s.Name) -> Any:
         raise UserError([not_there_yet(name, node.span)])
     known = [*e.frame.names(), *e.frame.module.names, *prelude().names, *BUILTINS, *BY_NAME]
     known.append(TRAINING)
-    hint = did_you_mean(name, (k for k in known if not k.endswith("[]")))
+    hint = known_elsewhere(name)
+    hint = hint or did_you_mean(name, (k for k in known if not k.endswith("[]")))
     inside = [
         f"{space}.{name}"
         for space, module in e.frame.module.names.items()
@@ -148,14 +149,10 @@ def _comparison(e: Elaboration, node: s.Comparison) -> Any:
 @evaluates(s.Attribute)
 def _attribute(e: Elaboration, node: s.Attribute) -> Any:
     if isinstance(node.base, s.Name) and e.frame.lookup(node.base.name) is None:
-        found = e.frame.module.names.get(node.base.name)
-        if found is None and _is_library(node.base.name):
-            e.fail(
-                "SW0301",
-                f"there is no `{node.base.name}` here",
-                node.base.span,
-                help=f"write `use {node.base.name}` at the top of the file",
-            )
+        known = node.base.name in (e.frame.module.names.keys() | e.frame.module.broken)
+        hint = None if known else _prefix_hint(node.base.name, node.name)
+        if hint is not None:
+            e.fail("SW0301", f"there is no `{node.base.name}` here", node.base.span, help=hint)
     base = evaluate(e, node.base)
     if not isinstance(base, Namespace):
         e.fail(
@@ -173,13 +170,25 @@ def _attribute(e: Elaboration, node: s.Attribute) -> Any:
             f"there is no `{node.name}` in `{base.name}`",
             node.span,
             "unknown name",
-            help=did_you_mean(node.name, base.module.names),
+            help=did_you_mean(node.name, base.module.names) or _hidden_hint(base, node.name),
         )
     return value
 
 
-def _is_library(name: str) -> bool:
-    return name in library_names()
+def _prefix_hint(prefix: str, name: str) -> str | None:
+    if prefix in library_names():
+        return f"write `use {prefix}` at the top of the file"
+    if prefix not in PREFIXES:
+        return None
+    known = name in BUILTINS or name in prelude().names
+    return f"functions have no prefix here: `{name}`" if known else known_elsewhere(name)
+
+
+def _hidden_hint(space: Namespace, name: str) -> str | None:
+    found = library_source(space.name)
+    if found is None or f" {name}(" not in found[1]:
+        return None
+    return f"{space.module.file} hides the library's `{space.name}`: give the file another name"
 
 
 def _method_hint(node: s.Attribute) -> str | None:
@@ -187,4 +196,5 @@ def _method_hint(node: s.Attribute) -> str | None:
         return "`size(x, axis)` is the size of an axis; types name sizes, as in `x: f32[N, D]`"
     if node.name in ("T", "transpose"):
         return "write `transpose(x, [1, 0])`"
-    return f"functions stand before their arguments: `{node.name}(x)` or `x |> {node.name}`"
+    before = f"functions stand before their arguments: `{node.name}(x)` or `x |> {node.name}`"
+    return known_elsewhere(node.name) or before

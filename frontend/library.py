@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from stepwell.ir.text_files import read_text_file
+
 # (what is used, whether it is a path, the file that uses it) → (file name, source), or None
 Loader = Callable[[str, bool, str], "tuple[str, str] | None"]
 
@@ -32,9 +34,10 @@ def library_source(name: str) -> tuple[str, str] | None:
 
 
 def find_module(name: str, is_file: bool, used_by: str) -> tuple[str, str] | None:
-    """The default loader: the folder of the using file, then the standard library."""
+    """The default loader: the folder of the using file, then the standard library. InputError for
+    a file that can't be read as text."""
     folder = Path(used_by).parent
     path = folder / (name if is_file else f"{name}.well")
     if not used_by.startswith(LIBRARY) and path.is_file() and path != Path(used_by):
-        return str(path), path.read_text(encoding="utf-8")
+        return str(path), read_text_file(path)
     return None if is_file else library_source(name)

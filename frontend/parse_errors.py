@@ -14,6 +14,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 
 from stepwell.frontend.syntax_builder import token_span
 from stepwell.ir.diagnostics import Diagnostic, Label
+from stepwell.ir.dtypes import BY_NAME
 from stepwell.ir.span import Span
 
 WORDS = {
@@ -84,6 +85,7 @@ def explain_token(error: UnexpectedToken, source: str, file: str) -> Diagnostic:
     before = _word_before(source, span)
     message = f"expected {_any_of(expected)}, found {_shown(token)}"
     code, help = _recognise(token, before, expected, source)
+    help = help or _misplaced(token, before, expected, _unclosed(source, file, before=span))
     labels = [Label(span, "not expected here")]
     opener = _unclosed(source, file, before=span) if code == "SW0105" else None
     if opener is not None:
@@ -141,7 +143,17 @@ def explain_character(error: UnexpectedCharacters, source: str, file: str) -> Di
         "'": 'strings stand in double quotes: `"…"`',
         "?": "a choice is written `if … { } else { }` or `select(c, a, b)`",
         "−": "this is not the ASCII minus `-`",
+        "→": "write `->`",
+        "×": "write `*`, or `@` for matrices",
+        "·": "write `*`, or `@` for matrices",
+        "≤": "write `<=`",
+        "≥": "write `>=`",
+        "≠": "write `!=`",
+        "“": 'strings stand in straight quotes: `"…"`',
+        "”": 'strings stand in straight quotes: `"…"`',
     }.get(character)
+    if not character.isprintable():
+        help = "it can't be seen: delete it, or write a space"
     shown = character if character.isprintable() else f"U+{ord(character):04X}"
     return Diagnostic(
         "SW0102", f"the character `{shown}` means nothing here", (Label(span),), (), help
@@ -175,12 +187,43 @@ def _recognise(
         return "SW0105", None
     if kind == "RBRACE" and "NAME" in expected:
         return "SW0101", "the expression ends too early: something must follow"
-    if kind in _STARTS_EXPRESSION and "COMMA" in expected:
-        return "SW0101", "is a comma missing?"
-    if kind == "NAME" and "LPAR" in expected and "COMPARE" in expected:
-        return "SW0101", "is an operator missing, or parentheses, as in `f(x)`?"
     return "SW0101", None
 
+
+def _misplaced(
+    token: Token, previous: str, expected: set[str], opener: tuple[str, Span] | None
+) -> str | None:
+    """A hint for what is a word or a sign of the language elsewhere, or of another language."""
+    word, kind = str(token), token.type
+    if word.lower() in _DECLARATIONS and word.lower() != word:
+        return f"write `{word.lower()}`"
+    if opener is not None and opener[1].line < (token.line or 1) and previous != ",":
+        bracket, place = opener
+        closer = {"(": "RPAR", "[": "RSQB"}.get(bracket)
+        if closer in expected:
+            return f"is the `{bracket}` of line {place.line} not closed, or a comma missing?"
+    if kind in _STARTS_EXPRESSION and "COMMA" in expected:
+        return "is a comma missing?"
+    if word == "//" and "PLUS" not in expected:
+        return "a comment begins with `#`"
+    if word == "where" and "INT" in expected:
+        return "`select(condition, a, b)` chooses between values"
+    if word == "if" and "PLUS" in expected:
+        return "a choice is written `if condition { a } else { b }`, or `select(condition, a, b)`"
+    if word == "=" and previous in ("+", "-", "*", "/"):
+        return f"inside `repeat` write `x = x {previous} …`, elsewhere `let x = x {previous} …`"
+    if {"ARROW", "LBRACE"} <= expected:
+        return "the result's type stands behind `->`, as in `-> f32[N]`"
+    if expected == {"COLON"} and previous in BY_NAME:
+        return f"the name comes first: `{word}: {previous}`"
+    if "NAME" in expected and "INT" not in expected and kind != "NAME" and word.isidentifier():
+        return f"`{word}` is a word of the language: choose another name"
+    if kind == "NAME" and "LPAR" in expected and "COMPARE" in expected:
+        return "is an operator missing, or parentheses, as in `f(x)`?"
+    return None
+
+
+_DECLARATIONS = ("use", "fn", "layer", "model", "train", "optimizer")
 
 _FOREIGN = {
     "return": "there is no `return`: the last expression of a block is its value",

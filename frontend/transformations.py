@@ -66,7 +66,8 @@ def stop_gradient(call: BuiltinCall, x: Any) -> Any:
 
 def _transformed(call: BuiltinCall, f: Any, wrt: Any) -> Transformed:
     if not isinstance(f, (Declared, Builtin, Transformed)) or kind_of(f) == "an optimizer":
-        call.fail("SW0310", f"takes a function, not {kind_of(f)}", "f")
+        help = f"write `{call.name}(f)(x)`, not `{call.name}(f(x))`"
+        call.fail("SW0310", f"takes a function, not {kind_of(f)}", "f", help=help)
     wanted = () if wrt is None else wrt.items if isinstance(wrt, s.ListOf) else (wrt,)
     return Transformed(call.name, f, tuple(wanted), call.span)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stepwell.frontend import check, elaborate, models
-from stepwell.ir.diagnostics import Diagnostic, UserError
+from stepwell.ir.diagnostics import Diagnostic, InputError, UserError
 
 
 def faults(source: str, file: str = "mlp.well") -> tuple[Diagnostic, ...]:
@@ -112,6 +112,28 @@ layer never_called(x: f32[N], units: int) -> f32[N] { unknown(x) }
         ("model m(x: f32[N]) { x ^ 2 }", "a power is written `**`"),
         ("model m(x: f32[H]) { [i: H] -> x[i + 1] }", "declare the index shorter: `i: H - 1`"),
         ("model m(x: f32[H]) { [i: H] -> x[i - 1] }", "leave terms out"),
+        ("// a\nmodel m(x: f32[N]) { x }", "a comment begins with `#`"),
+        ("model m(x: f32[N]) {\n // a\n x }", "a comment begins with `#`"),
+        ("model m(x: f32[N]) { where(x > 0, x, 0) }", "`select(condition, a, b)` chooses"),
+        ("model m(x: f32[N]) { x if true else x }", "`if condition { a } else { b }`"),
+        ("model m(x: f32[N]) { let y = x\n y += 1\n y }", "`let x = x + …`"),
+        ("model m(x: f32[N]): f32[N] { x }", "stands behind `->`"),
+        ("model m(x: f32[N]) => f32[N] { x }", "stands behind `->`"),
+        ("model m(f32 x) { x }", "the name comes first: `x: f32`"),
+        ("Model m(x: f32[N]) { x }", "write `model`"),
+        ("model m(use: f32[N]) { use }", "`use` is a word of the language: choose another"),
+        ("model m(x: f32[N]) { let model = x\n model }", "`model` is a word of the language"),
+        ("model m(x: f32[N]) {\n let y = (x * 2\n sum(y)\n}", "is the `(` of line 2 not closed"),
+        ("model m(x: f32[N]) {\n let y = (x * 2\n let z = y\n z }", "is the `(` of line 2 not"),
+        ("model m(x: f32[N]) { x\u200b + 1 }", "it can't be seen"),
+        ("use “nn”\nmodel m(x: f32[N]) { x }", "straight quotes"),
+        ("model m(x: f32[N]) { permute(x, [0]) }", "write `transpose(x, [1, 0])`"),
+        ("model m(x: f32[N]) { np.exp(x) }", "functions have no prefix here: `exp`"),
+        ("model m(x: f32[N]) { torch.cat(x) }", "write `concat([a, b], axis: 0)`"),
+        ("model m(x: f32[N]) { x.permute(0) }", "write `transpose(x, [1, 0])`"),
+        ("model m(x: f32[N]) { topk(x, 3) }", "sorting is not there yet"),
+        ("model m(x: f32[N]) { let sum = x\n sum(sum) }", "hides the function"),
+        ("fn f(x: f32[N]) { sum(x) }\nmodel m(x: f32[N]) { grad(f(x)) }", "write `grad(f)(x)`"),
         (
             "model f(x: f32[N, 3], y: f32[N]) -> f32 { cross_entropy(x, y) }",
             "`cast(…, i64)` converts",
@@ -150,6 +172,27 @@ def test_json_has_every_label() -> None:
     shown = fault.as_json()
     assert shown["code"] == "SW0201"
     assert [label["text"].split(",")[0] for label in shown["labels"]] == ["f32[N", "f32[N"]
+
+
+def test_a_name_without_let_is_told_once() -> None:
+    (fault,) = faults("model m(x: f32[N]) -> f32[N] {\n    y = x * 2\n    y + 1\n}\n")
+    assert (fault.code, fault.help) == ("SW0301", "bind it first: `let y = …`")
+
+
+def test_a_file_that_hides_the_library(tmp_path: Path) -> None:
+    (tmp_path / "nn.well").write_text("fn mine(x: f32[N]) -> f32[N] { x }\n")
+    source = "use nn\nmodel m(x: f32[N, 4]) -> f32[N, 2] { nn.dense(x, units: 2) }"
+    (fault,) = faults(source, str(tmp_path / "m.well"))
+    assert "nn.well hides the library's `nn`" in (fault.help or "")
+
+
+def test_modules_are_text(tmp_path: Path) -> None:
+    (tmp_path / "a.well").write_bytes(b"\xef\xbb\xbffn f(x: f32[N]) -> f32[N] { 2 * x }\r\n")
+    source = "use a\nmodel m(x: f32[N]) -> f32[N] { a.f(x) }"
+    assert models(check(source, str(tmp_path / "m.well"))) == ("m",)
+    (tmp_path / "a.well").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"a\.well is not UTF-8 text: byte 0 is bad"):
+        check(source, str(tmp_path / "m.well"))
 
 
 def test_modules_beside_the_file(tmp_path: Path) -> None:
