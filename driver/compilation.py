@@ -9,7 +9,7 @@ stage as text. Each step is made once, from the one above it.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -30,7 +30,7 @@ from stepwell.pipeline import STAGES, graph_passes, loop_passes
 from stepwell.programs import checked, choose_model, choose_train
 from stepwell.source import Source
 from stepwell.suggestions import did_you_mean, listed
-from stepwell.tuning import database_for, tuning_digest
+from stepwell.tuning.database import database_for, tuning_digest
 
 if TYPE_CHECKING:
     from stepwell.ir.graph.core import Graph
@@ -91,6 +91,14 @@ class Compilation:
         """The same, without what was made of it so far: for what is seldom asked for later."""
         return Compilation(self.source, self.options)
 
+    def rescheduled(self, tuning: str, profile: bool) -> Compilation:
+        """The same down to the naive nests, with another database of tuned schedules."""
+        made = Compilation(self.source, replace(self.options, tuning=tuning, profile=profile))
+        if self.source.kind != "loops":
+            made.optimised_graph = self.optimised_graph
+        made.naive_program = self.naive_program
+        return made
+
     @property
     def has_program(self) -> bool:
         """Whether the way was walked down to the scheduled program."""
@@ -107,6 +115,13 @@ class Compilation:
     def tuning_digest(self) -> str:
         """What is known of tuned schedules for the target. InputError for a bad database."""
         return tuning_digest(database_for(self.options.tuning), self.target)
+
+    @property
+    def winograd(self) -> bool:
+        """Whether convolutions may take Winograd's method."""
+        # Its sums leave noise where a convolution is exactly zero: there relu's gradient jumps, and
+        # a step on images with empty borders would not learn what it should.
+        return self.options.winograd and self.options.mode != "step"
 
     @cached_property
     def ast(self) -> str:
@@ -199,10 +214,7 @@ class Compilation:
             _ = self.tuning_digest  # a database that can't be read is said to be one
             database = database_for(self.options.tuning)
             target = self.options.target_cpu or "native"
-            # Winograd's sums leave noise where a convolution is exactly zero: there relu's gradient
-            # jumps, and a step on images with empty borders would not learn what it should.
-            winograd = self.options.winograd and self.options.mode != "step"
-            steps = loop_passes(target, database, winograd)
+            steps = loop_passes(target, database, self.winograd)
             checking = self.options.check_each_pass
             program = run_steps(steps, program, self.trace, checking)
         self._say("loops-opt", program)

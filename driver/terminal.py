@@ -64,8 +64,15 @@ def print_text(text: str, stage: str = "", stream: TextIO | None = None) -> None
 
 def print_error(message: str, stream: TextIO | None = None) -> None:
     """A message that is no diagnostic: what Stepwell, the file system or the caller says."""
-    stream = stream or sys.stderr
-    text = f"error: {message}"
+    _print_message(f"error: {message}", stream or sys.stderr)
+
+
+def print_warning(message: str, stream: TextIO | None = None) -> None:
+    """A message about what may be wrong, and did not stop us."""
+    _print_message(f"warning: {message}", stream or sys.stderr)
+
+
+def _print_message(text: str, stream: TextIO) -> None:
     if coloured(stream):
         _show(_styled(text, _DIAGNOSTIC_STYLES), stream)
     else:

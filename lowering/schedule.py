@@ -13,7 +13,7 @@ from functools import partial
 from stepwell.ir.diagnostics import PassError
 from stepwell.ir.loop.core import Kernel, Program
 from stepwell.ir.target import Target, UnknownTarget, named
-from stepwell.lowering.knobs import tuned
+from stepwell.lowering.knobs import choose, tuned
 from stepwell.lowering.strategies.attention import schedule_attention
 from stepwell.lowering.strategies.attention_gradient import schedule_attention_gradient
 from stepwell.lowering.strategies.contraction import schedule_contraction
@@ -29,7 +29,9 @@ from stepwell.lowering.strategies.winograd import schedule_winograd
 from stepwell.lowering.transforms.navigate import ScheduleError
 from stepwell.lowering.transforms.prefix import carry_prefixes
 from stepwell.lowering.transforms.scatter import scatter_sums
-from stepwell.lowering.tuning import kernel_key, read_records
+from stepwell.lowering.tuning import Database, kernel_key
+
+NARROWEST = 128  # bits of a vector
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class Schedule:
         except UnknownTarget as error:
             raise PassError(str(error)) from None
         try:
-            records = read_records(self.database, machine) if self.database else {}
-        except (OSError, ValueError) as error:
+            records = Database.read(self.database).best(machine) if self.database else {}
+        except OSError as error:
             raise PassError(str(error)) from None
         kernels = []
         for kernel in program.kernels:
@@ -76,8 +78,15 @@ def schedule_kernel(kernel: Kernel, target: Target, winograd: bool = True) -> Ke
         schedule_convolution,
         partial(schedule_long_reduction, schedule=_schedule_nest),
     )
-    kernel = scatter_sums(carry_prefixes(kernel))
+    kernel, target = scatter_sums(carry_prefixes(kernel)), _with_vectors(target)
     return _first_of(strategies, kernel, target) or _schedule_nest(kernel, target)
+
+
+def _with_vectors(target: Target) -> Target:
+    """The target with vectors as wide as its widest, or half so wide."""
+    widest = target.vector_bits
+    bits = choose("vector_bits", widest, lambda: (widest, max(NARROWEST, widest // 2)))
+    return target if bits == widest else replace(target, vector_bits=bits)
 
 
 def _schedule_nest(kernel: Kernel, target: Target) -> Kernel:

@@ -1,18 +1,21 @@
 """The database of tuned choices: JSON lines that `stepwell tune` writes and `schedule` reads.
 
-In: a file. Out: for a target and a kernel, the knobs that were fastest there; the last line counts.
+In: a file. Out: for a target and a kernel, the knobs that were fastest there.
 
-    {"target": "znver4-1f0c2b7a90d4", "kernel": "0b7e…", "knobs": {"tile": {"rows": 7, …}}, …}
+    {"target": "znver4-1f0c2b7a90d4", "kernel": "0b7e…", "knobs": {"tile": {"rows": 7, …}},
+     "gain": 1.08, …}
 
 A kernel is known by the text of its naive nest with all names normalised: the same layer is tuned
-once, whatever model it is in. Files of several machines may be joined with `cat`.
+once, whatever model it is in. Files of several machines may be joined with `cat`: of several lines
+for a kernel the one with the greatest gain counts. What is no record is passed over.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,26 +42,39 @@ def target_key(target: Target) -> str:
     return f"{target.cpu}-{digest}"
 
 
-def read_records(path: str | Path, target: Target) -> Records:
-    """The records for a target. OSError where there is no such file, ValueError for a line that
-    is none of ours."""
-    found: Records = {}
-    wanted = target_key(target)
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
-        record = _record(line, f"{path}:{number}") if line.strip() else {}
-        if record.get("target") == wanted:
-            found[record["kernel"]] = record["knobs"]
-    return found
+@dataclass(frozen=True)
+class Database:
+    """The records of a file, in order, and the numbers of the lines that are none."""
+
+    records: tuple[dict[str, Any], ...]
+    damaged: tuple[int, ...]
+
+    @staticmethod
+    def read(path: str | Path) -> Database:
+        """OSError where there is no such file."""
+        lines = enumerate(Path(path).read_bytes().splitlines(), start=1)
+        found = [(number, _record(line)) for number, line in lines if line.strip()]
+        records = tuple(record for _, record in found if record is not None)
+        return Database(records, tuple(number for number, record in found if record is None))
+
+    def best(self, target: Target) -> Records:
+        """What is known for a target."""
+        wanted = target_key(target)
+        fitting = (record for record in self.records if record["target"] == wanted)
+        return {r["kernel"]: r["knobs"] for r in sorted(fitting, key=gain)}
 
 
-def _record(line: str, place: str) -> dict[str, Any]:
+def gain(record: Mapping[str, Any]) -> float:
+    """How many times as fast as by default."""
+    found = record.get("gain", 1.0)
+    return float(found) if isinstance(found, int | float) else 1.0
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
-        knobs = record["knobs"]
         fits = isinstance(record["target"], str) and isinstance(record["kernel"], str)
-        fits = fits and all(isinstance(fields, dict) for fields in knobs.values())
-    except (ValueError, KeyError, TypeError, AttributeError):
-        fits = False
-    if not fits:
-        raise ValueError(f"{place}: no record of a tuned kernel: {line[:60]}")
-    return dict(record)
+        fits = fits and isinstance(record["knobs"], dict)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return dict(record) if fits else None

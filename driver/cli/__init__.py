@@ -15,6 +15,7 @@ import io
 import json
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -145,7 +146,9 @@ def _main(argv: Sequence[str] | None) -> int:
         top.print_help()
         return 2
     try:
-        code: int = COMMANDS[args.command].run(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: terminal.print_warning(str(message))
+            code: int = COMMANDS[args.command].run(args)
     except (KeyboardInterrupt, BrokenPipeError):
         raise
     except Exception as error:

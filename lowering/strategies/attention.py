@@ -57,10 +57,11 @@ from stepwell.ir.scalar import (
 )
 from stepwell.ir.size import Dim, ceildiv, provably_le, substitute, symbol
 from stepwell.ir.target import Target
+from stepwell.lowering.knobs import choose
 from stepwell.lowering.strategies.loops import vectorize_inward
 from stepwell.lowering.strategies.position_masks import COLUMN, PositionMask, position_mask
 from stepwell.lowering.strategies.products import factors_of, term_of, without_outer_lets
-from stepwell.lowering.strategies.register_tile import VECTORS, choose_tile
+from stepwell.lowering.strategies.register_tile import TALLEST, VECTORS, analytic_tile
 from stepwell.lowering.transforms.fission import fission, widen
 from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
@@ -94,8 +95,9 @@ def _tiled(kernel: Kernel, target: Target) -> Kernel:
     kernel = _scratch_first(kernel)
 
     dtype = weights.dtype
-    tile = choose_tile(extent, columns, 0, dtype, target)
+    tile = analytic_tile(extent, columns, 0, dtype, target)
     height = dividing(extent, tile.rows)
+    height = choose("attention_rows", height, lambda: range(1, TALLEST + 1))
     tiles = split(kernel, row, height, "bound", ("row_tile", "row"))
     kernel, row = roomy(simplify_kernel(tiles.kernel), parts.scores, tile.width), tiles.inner
     kernel, softmax = fission(kernel, row, parts.scores, height)

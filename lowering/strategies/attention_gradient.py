@@ -35,6 +35,7 @@ from stepwell.ir.loop.core import Alloc, Block, For, Kernel, Let, Statement
 from stepwell.ir.scalar import Expr, loads
 from stepwell.ir.size import Dim, ceildiv, maximum
 from stepwell.ir.target import Target
+from stepwell.lowering.knobs import choose
 from stepwell.lowering.strategies.attention import (
     SIDE_BY_SIDE,
     Rows,
@@ -45,7 +46,7 @@ from stepwell.lowering.strategies.attention import (
 )
 from stepwell.lowering.strategies.loops import vectorize_inward
 from stepwell.lowering.strategies.position_masks import position_mask
-from stepwell.lowering.strategies.register_tile import UNKNOWN, Tile, choose_tile
+from stepwell.lowering.strategies.register_tile import UNKNOWN, Tile, analytic_tile
 from stepwell.lowering.transforms.fission import fission, widen
 from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
@@ -76,8 +77,8 @@ def _tiled(kernel: Kernel, target: Target, skips: bool) -> Kernel:
     kernel = _without_lets(kernel, parts.row)
     row, score = (find_loop(kernel.body, name) for name in (parts.row, parts.scores[0]))
     dtype = kernel_buffers(kernel)[parts.cuts[0]].dtype
-    tile = choose_tile(row.extent, score.extent, 0, dtype, target)
-    down = choose_tile(score.extent, score.extent, 0, dtype, target)
+    tile = analytic_tile(row.extent, score.extent, 0, dtype, target)
+    down = analytic_tile(score.extent, score.extent, 0, dtype, target)
     height, height_down = dividing(row.extent, tile.rows), dividing(score.extent, down.rows)
     block = _block(row.extent, score.extent, height, dtype, target)
     kept = frozenset(b.name for b in allocations(kernel.body) if b.space == "scratch")
@@ -86,6 +87,7 @@ def _tiled(kernel: Kernel, target: Target, skips: bool) -> Kernel:
     if mask is not None:
         height_down = 1 << (height_down.bit_length() - 1)  # so that parts of a row lie in vectors
         block = min(block, -(-MASKED // height) * height)
+    block = choose("attention_rows", block, lambda: range(height, 2 * BLOCK, height))
     (deep,) = _loops(find_loop(kernel.body, parts.result))
     kernel = _roomy(kernel, height_down, tile)
     blocks = split(kernel, parts.row, block, "bound", ("row_block", "row"))

@@ -30,6 +30,7 @@ from stepwell.ir.loop.core import For, Kernel, LoopKind, statements
 from stepwell.ir.scalar import Expr, Load, loads, variables
 from stepwell.ir.size import Dim
 from stepwell.ir.target import Target
+from stepwell.lowering.knobs import choose, near
 from stepwell.lowering.strategies.products import (
     Product,
     extent_of,
@@ -107,9 +108,12 @@ def _tiled(kernel: Kernel, found: Product, tile: Tile, target: Target) -> Kernel
 
 def _ahead(kernel: Kernel, panels: str, target: Target) -> Kernel:
     """Constant panels come from far: what is multiplied next is asked for in time."""
+    ahead = target.l1 // AHEAD
+    ahead = choose("ahead", ahead, lambda: (0, *near(target.l1 // AHEAD, target.line, target.l2)))
+    if not ahead:
+        return kernel
     for deep in [s for s in statements(kernel.body) if isinstance(s, For) and s.kind == "serial"]:
         if not any(isinstance(s, For) and s.kind == "serial" for s in statements(deep.body)):
-            ahead = target.l1 // AHEAD
             kernel = prefetch_panels(kernel, deep.index, panels, ahead, target.line)
     return kernel
 
@@ -155,7 +159,8 @@ def _reads_a(kernel: Kernel, loops: tuple[str, str], height: int, target: Target
     if across is None or along is None or 1 not in (across, along):
         return False
     ways = target.l1 // target.page
-    return _crowd(height, across * a.dtype.bytes, 1, target) <= ways + ways // 4
+    crowded = _crowd(height, across * a.dtype.bytes, 1, target) > ways + ways // 4
+    return not choose("pack_a", crowded, lambda: (False, True))
 
 
 def _reads_b(kernel: Kernel, loops: tuple[str, str], tile: Tile, target: Target) -> bool:
@@ -170,7 +175,8 @@ def _reads_b(kernel: Kernel, loops: tuple[str, str], tile: Tile, target: Target)
         return False
     lines = ceil(tile.width * b.dtype.bytes / target.line)
     ways = target.l1 // target.page
-    return _crowd(depth, across * b.dtype.bytes, lines, target) <= ways * 3 // 4
+    crowded = _crowd(depth, across * b.dtype.bytes, lines, target) > ways * 3 // 4
+    return not choose("pack_b", crowded, lambda: (False, True))
 
 
 def _is_plain(factor: Expr) -> TypeGuard[Load]:

@@ -28,6 +28,7 @@ from stepwell.ir.loop.core import Block, For, If, Kernel, LoopKind, Store, state
 from stepwell.ir.scalar import Binary, Expr, loads, variables
 from stepwell.ir.size import product
 from stepwell.ir.target import Target
+from stepwell.lowering.knobs import choose
 from stepwell.lowering.strategies.padding import with_padding
 from stepwell.lowering.strategies.pieces import (
     Piece,
@@ -66,7 +67,9 @@ class Convolution:
 def schedule_convolution(kernel: Kernel, target: Target) -> Kernel | None:
     """The tiled kernel; None where the kernel is no convolution that tiles well."""
     found = find_convolution(kernel)
-    return None if found is None else _tiled(*found, target)
+    if found is None or not choose("direct", True, lambda: (True, False)):
+        return None
+    return _tiled(*found, target)
 
 
 def find_convolution(kernel: Kernel) -> tuple[Kernel, Convolution] | None:
@@ -146,8 +149,9 @@ def _tiled(kernel: Kernel, found: Convolution, target: Target) -> Kernel:
         if role in piece
     }
     kernel, pieces = cut_pieces(kernel, piece, tails)
+    streams = choose("panels_outside", weights > target.l2 // 2, lambda: (False, True))
     for piece in pieces:
-        kernel = _scheduled(kernel, piece, sizes, weights > target.l2 // 2)
+        kernel = _scheduled(kernel, piece, sizes, streams)
     return without_single_loops(whole_a(kernel))
 
 

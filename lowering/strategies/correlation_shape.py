@@ -9,7 +9,8 @@ a `Shape`, how many channels a register tile has and how much of the images a bl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from math import ceil, prod
 
 from stepwell.ir.loop.analysis import kernel_buffers
@@ -17,6 +18,7 @@ from stepwell.ir.loop.core import Kernel
 from stepwell.ir.scalar import Expr, Load, Var, as_dim, coefficient, variables
 from stepwell.ir.size import Dim, substitute
 from stepwell.ir.target import Target
+from stepwell.lowering.knobs import choose, near
 from stepwell.lowering.strategies.padding import is_padded
 from stepwell.lowering.strategies.products import Terms, find_terms
 from stepwell.lowering.transforms.navigate import find_loop
@@ -158,12 +160,16 @@ def _shape(inputs: int, outputs: int, lanes: int, target: Target) -> tuple[int, 
         busy = max(tile * vectors / target.fma_ports, (tile + vectors) / target.loads)
         return max(busy, target.fma_latency) * ceil(inputs / tile) * ceil(outputs / vectors / lanes)
 
-    found = [
+    found = _tiles(outputs, lanes, target)
+    return min(found, key=lambda shape: (cycles(*shape), -shape[0] * shape[1]))
+
+
+def _tiles(outputs: int, lanes: int, target: Target) -> list[tuple[int, int]]:
+    return [
         (tile, vectors)
         for vectors in range(1, min(VECTORS, ceil(outputs / lanes)) + 1)
         for tile in range(1, min(lanes, (target.vector_registers - 2 - vectors) // vectors) + 1)
     ]
-    return min(found, key=lambda shape: (cycles(*shape), -shape[0] * shape[1]))
 
 
 def evenly(extent: int, most: int) -> int:
@@ -185,4 +191,14 @@ def choose_shape(found: Correlation, target: Target) -> Shape:
     rows = evenly(first.size, room // (line * first.scale))
     most = room // (line * first.reach(first.size)) if rows == first.size else 1
     known = images if isinstance(images, int) else most
-    return Shape(tile, vectors, lanes, evenly(max(1, known), most), rows)
+    shape = Shape(tile, vectors, lanes, evenly(max(1, known), most), rows)
+    return choose("correlation", shape, lambda: _candidates(shape, found, target))
+
+
+def _candidates(shape: Shape, found: Correlation, target: Target) -> Iterator[Shape]:
+    """Other tiles; then other blocks."""
+    for tile, vectors in _tiles(found.sizes.outputs, shape.lanes, target):
+        yield replace(shape, tile=tile, vectors=vectors)
+    for images in near(shape.images, 1, 4 * shape.images):
+        for rows in near(shape.rows, 1, found.axes[0].size):
+            yield replace(shape, images=images, rows=rows)

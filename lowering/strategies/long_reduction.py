@@ -18,6 +18,7 @@ from stepwell.ir.loop.analysis import allocations
 from stepwell.ir.loop.core import Alloc, For, Kernel, KernelParameter
 from stepwell.ir.size import Dim, product
 from stepwell.ir.target import Target
+from stepwell.lowering.knobs import choose, near
 from stepwell.lowering.strategies.loops import best_across, flattened, lanes_of
 from stepwell.lowering.strategies.pieces import joined
 from stepwell.lowering.strategies.products import (
@@ -97,6 +98,7 @@ def _split_product(kernel: Kernel, found: Product) -> Kernel:
     outermost = find_loop(kernel.body, found.reduction[0]).extent
     assert isinstance(outermost, int)
     by = _whole(terms * outermost // depth)
+    by = choose("part", by, lambda: near(by, WHOLE, outermost))
     if by < 1 or outermost < FEW * by:
         return kernel
     first = next(s.index for s in kernel.body if isinstance(s, For))
@@ -128,8 +130,10 @@ def _split_sums(kernel: Kernel, target: Target) -> Kernel:
 
 
 def _split_sum(kernel: Kernel, loop: For, outer: str) -> Kernel:
-    assert isinstance(loop.extent, int)
-    by = _whole(loop.extent // PARTS) or 1
+    extent = loop.extent
+    assert isinstance(extent, int)
+    by = _whole(extent // PARTS) or 1
+    by = choose("part", by, lambda: near(by, 1, extent))
     try:
         return split_reduction(kernel, loop.index, by, outer)
     except ScheduleError:

@@ -13,6 +13,7 @@ The cheaper one is taken: the one whose loads are contiguous more often.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 from stepwell.ir.dtypes import I64, DType
@@ -39,6 +40,7 @@ from stepwell.ir.loop.core import (
 from stepwell.ir.scalar import COST, Expr, Unary, Var, as_dim, coefficient, walk
 from stepwell.ir.size import Dim, ceildiv, product, symbols
 from stepwell.ir.target import Target
+from stepwell.lowering.knobs import choose, near
 from stepwell.lowering.transforms.fuse_loops import fuse_loops
 from stepwell.lowering.transforms.interchange import interchange
 from stepwell.lowering.transforms.jam import jam
@@ -74,7 +76,14 @@ def schedule_loops(kernel: Kernel, target: Target) -> Kernel:
     if not target.carries_nan:
         kernel = nan_apart(kernel)
     kernel = without_single_loops(kernel)
-    return _rows_ahead(stream(kernel, target.l3_share), target)
+    return _rows_ahead(_streamed(kernel, target), target)
+
+
+def _streamed(kernel: Kernel, target: Target) -> Kernel:
+    """What the last cache does not hold until it is read is written past it."""
+    moved = bytes_moved(kernel)
+    far = isinstance(moved, int) and moved > target.l3_share
+    return stream(kernel, 0) if choose("stream", far, lambda: (False, True)) else kernel
 
 
 def _rows_ahead(kernel: Kernel, target: Target) -> Kernel:
@@ -89,8 +98,14 @@ def _rows_ahead(kernel: Kernel, target: Target) -> Kernel:
         count = product([find_loop(kernel.body, name).extent for name in nest])
         row = ceildiv(moved, count) if isinstance(count, int) and count else moved
         if walks > 1 and isinstance(row, int) and row <= target.l1 // 2:
-            kernel = prefetch(kernel, nest[-1], max(1, target.page // row), target.line)
+            ahead = max(1, target.page // row)
+            ahead = choose("rows_ahead", ahead, partial(_distances, ahead))
+            kernel = prefetch(kernel, nest[-1], ahead, target.line) if ahead else kernel
     return kernel
+
+
+def _distances(ahead: int) -> tuple[int, ...]:
+    return (0, *near(ahead, 1, 4 * ahead))
 
 
 def flattened(kernel: Kernel) -> Kernel:
@@ -165,6 +180,7 @@ def vectorize_inward(
     """Each innermost loop in the loop over `name` made vectors along its own axis; so many chains
     of a polynomial side by side at `most`."""
     loop = find_loop(kernel.body, name)
+    most = choose("accumulators", most, lambda: (1, 2, 4, 8))
     innermost = [
         s
         for s in statements((loop,))
@@ -176,7 +192,7 @@ def vectorize_inward(
         wide = lanes * min(most, _chains(inner, lanes, target))
         if accumulators(inner, register_names(kernel)) is not None:
             if not _is_small(inner.extent, lanes):
-                unroll = max(1, min(most, _unroll(inner.extent, lanes)) * lanes // wide)
+                unroll = max(1, _unroll(inner.extent, lanes, most) * lanes // wide)
                 kernel = vectorize_reduction(kernel, inner.index, wide, unroll)
         elif _is_elementwise(inner, register_names(kernel)):
             kernel = _vector_loop(kernel, inner.index, wide)
@@ -213,9 +229,9 @@ def _is_small(extent: Dim, lanes: int) -> bool:
     return isinstance(extent, int) and extent < max(4, lanes // 2)
 
 
-def _unroll(extent: Dim, lanes: int) -> int:
+def _unroll(extent: Dim, lanes: int, most: int) -> int:
     """Vectors of partial results: a power of two, as combining halves needs."""
-    unroll = UNROLL
+    unroll = most
     while isinstance(extent, int) and unroll > 1 and unroll * lanes > extent:
         unroll //= 2
     return unroll
@@ -331,8 +347,7 @@ def _across(kernel: Kernel, lane: str, lanes: int) -> Kernel:
         for s in stores_of(find_loop(kernel.body, lane).body)
     )
     vectors = UNROLL if isinstance(extent, int) and extent >= UNROLL * lanes else 1
-    if private:
-        vectors = 1
+    vectors = 1 if private else choose("across", vectors, lambda: (1, 2, 4, 8))
     parts = split(kernel, lane, lanes * vectors, "guard", (f"{lane}_block", lane))
     tiles = split(parts.kernel, parts.inner, lanes, "guard", ("vector", "lane"))
     try:

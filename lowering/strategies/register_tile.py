@@ -44,6 +44,12 @@ class Tile:
 
 
 def choose_tile(rows: Dim, columns: Dim, depth: Dim, dtype: DType, target: Target) -> Tile:
+    """The tile of a product: the analytic one, unless another was measured to be faster."""
+    tile = analytic_tile(rows, columns, depth, dtype, target)
+    return choose("tile", tile, lambda: tile_candidates(tile, rows, columns, target))
+
+
+def analytic_tile(rows: Dim, columns: Dim, depth: Dim, dtype: DType, target: Target) -> Tile:
     """A tile that fills the registers, wastes little at the edges, and blocks for the L2 cache."""
     lanes, registers = target.lanes(dtype), target.vector_registers
     vectors = VECTORS
@@ -59,8 +65,7 @@ def choose_tile(rows: Dim, columns: Dim, depth: Dim, dtype: DType, target: Targe
     block = target.l2 // 3
     row_panels = max(1, block // (panel * height))
     column_panels = max(1, block // (panel * vectors * lanes))
-    tile = Tile(height, vectors, lanes, row_panels, column_panels)
-    return choose("tile", tile, lambda: tile_candidates(tile, rows, columns, target))
+    return Tile(height, vectors, lanes, row_panels, column_panels)
 
 
 def _cycles(rows: int, height: int, vectors: int, steps: int, target: Target) -> float:

@@ -32,10 +32,10 @@ from stepwell.lowering.strategies.pieces import (
 )
 from stepwell.lowering.strategies.products import without_outer_lets
 from stepwell.lowering.strategies.window import (
-    UNROLLED,
     Window,
     lanes_of,
     middle,
+    tile_height,
     tile_size,
     windowed_sum,
 )
@@ -83,8 +83,7 @@ def _tiled(kernel: Kernel, found: Window, target: Target) -> Kernel:
     outermost = next(s.index for s in kernel.body if isinstance(s, For))
     kernel = reorder(kernel, outermost, (*found.images, row, column))
     taps = prod(extent_of(kernel, name) for name in found.taps)
-    most = max(1, min(target.vector_registers // 4, UNROLLED // taps))
-    height = tile_size(extent_of(kernel, row), most)
+    height = tile_size(extent_of(kernel, row), tile_height(taps, target))
     cuts = {"row": _cuts(kernel, found, row, height), "column": _cuts(kernel, found, column, lanes)}
     cuts["column"] = [at // lanes for at in cuts["column"]]
     for name in found.taps:

@@ -37,6 +37,7 @@ from stepwell.ir.scalar import (
 from stepwell.ir.scalar import index as scalar_index
 from stepwell.ir.size import Dim, ceildiv, provably_le, symbol, symbols
 from stepwell.ir.target import Target
+from stepwell.lowering.knobs import choose, near
 from stepwell.lowering.strategies.products import (
     Product,
     extent_of,
@@ -152,11 +153,13 @@ def _plain_rows(
 def _along_columns(nest: _Nest) -> Kernel:
     kernel, lanes = nest.kernel, nest.lanes
     depth = find_loop(kernel.body, nest.deep).extent
-    streams = min(STREAMS, depth) if isinstance(depth, int) else STREAMS
+    streams = choose("streams", STREAMS, lambda: near(STREAMS, 2, 2 * STREAMS))
+    streams = min(streams, depth) if isinstance(depth, int) else streams
     accumulator = _accumulator(kernel, nest.deep)
     terms = split(kernel, nest.deep, streams, "peel", ("k_block", "k"))
     kernel, _ = localize(terms.kernel, terms.inner, accumulator)
-    room = max(1, BLOCK // (lanes * factor_of(nest.kernel, nest.deep, "b").dtype.bytes))
+    block = choose("column_block", BLOCK, lambda: near(BLOCK, 1, 4 * BLOCK))
+    room = max(1, block // (lanes * factor_of(nest.kernel, nest.deep, "b").dtype.bytes))
     vectors = split(kernel, nest.column, lanes, "guard", ("vector", "lane"))
     blocks = split(vectors.kernel, vectors.outer, room, "bound", ("column_block", "vector"))
     kernel = simplify_kernel(blocks.kernel)
@@ -228,7 +231,7 @@ def _dots(nest: _Nest, target: Target) -> Kernel:
 
 def _side_by_side(columns: Dim, most: int) -> int:
     """Dot products at once: a divisor of their number where a good one is."""
-    most = min(most, STREAMS)
+    most = choose("streams", min(most, STREAMS), lambda: range(1, most + 1))
     if isinstance(columns, int):
         most = min(most, columns)
         for count in range(most, most // 2, -1):

@@ -27,6 +27,7 @@ from stepwell.ir.ranges import Ranges, lower_bound, upper_bound
 from stepwell.ir.scalar import Binary, Var, as_dim, coefficient, variables, walk
 from stepwell.ir.size import symbol
 from stepwell.ir.target import Target
+from stepwell.lowering.knobs import choose
 from stepwell.lowering.strategies.pieces import (
     Piece,
     cut_pieces,
@@ -137,7 +138,7 @@ def _tiled(kernel: Kernel, found: Window, target: Target) -> Kernel:
     outermost = next(s.index for s in kernel.body if isinstance(s, For))
     kernel = reorder(kernel, outermost, (*found.images, *found.pixels, found.channel))
     taps = [extent_of(kernel, name) for name in found.taps]
-    most = max(1, min(target.vector_registers // 4, UNROLLED // prod(taps)))
+    most = tile_height(prod(taps), target)
     for name in found.taps:
         kernel = as_kind(kernel, name, "unrolled")
     roles = ("row", "column")[-len(found.pixels) :]
@@ -171,6 +172,12 @@ def _cuts(kernel: Kernel, found: Window, index: str, most: int) -> list[int]:
         low, high = 0, extent
     size = tile_size(high - low, most)
     return [low, low + (high - low) // size * size, high]
+
+
+def tile_height(taps: int, target: Target) -> int:
+    """At most so many pixels of a tile, of which all taps are unrolled."""
+    analytic = max(1, min(target.vector_registers // 4, UNROLLED // taps))
+    return choose("window_tile", analytic, lambda: range(1, target.vector_registers // 2 + 1))
 
 
 def tile_size(extent: int, most: int) -> int:

@@ -57,6 +57,7 @@ from stepwell.ir.scalar import (
 )
 from stepwell.ir.size import Dim, symbol
 from stepwell.ir.target import Target
+from stepwell.lowering.knobs import choose
 from stepwell.lowering.strategies.convolution import Convolution, find_convolution
 from stepwell.lowering.strategies.padding import is_padded
 from stepwell.lowering.strategies.pieces import cut_pieces, extent_of, reordered, split_piece
@@ -171,31 +172,41 @@ def _choice(kernel: Kernel, found: Convolution, target: Target) -> _Shape | None
     if outputs % lanes or inputs % lanes:
         return None
     _, direct = tiled_cycles(height, width, outputs, TAPS * TAPS * inputs, lanes, target)
-    best, least = None, MARGIN * direct
-    for transforms in (F2, F4):
-        shape, cycles = _estimated(transforms, (height, width, inputs, outputs), lanes, target)
-        if shape is not None and cycles < least:
-            best, least = shape, cycles
-    return best
+    sizes = (height, width, inputs, outputs)
+    ways = {t.m: _estimated(t, sizes, lanes, target) for t in (F2, F4)}
+    m = min(ways, key=lambda m: ways[m][1])
+    best = m if ways[m][1] < MARGIN * direct else 0
+    chosen = choose("winograd", best, lambda: (0, *ways))
+    return _with_rows(ways[chosen][0], target) if chosen else None
 
 
 def _estimated(
     transforms: Transforms, sizes: tuple[int, int, int, int], lanes: int, target: Target
-) -> tuple[_Shape | None, float]:
+) -> tuple[_Shape, float]:
     """A shape, and its cycles: products or the stream of weights, and the transforms."""
     inputs, outputs = sizes[2:]
     shape = _Shape(*sizes, transforms, 1, 1, 1, lanes)
-    shape = replace(shape, block=_rows_of_tiles(shape, target))
-    tiles = shape.block * shape.across
-    tile, products = tiled_cycles(1, tiles, outputs, inputs, lanes, target)
-    vectors = max(v for v in range(1, tile.vectors + 1) if outputs % (v * lanes) == 0)
-    shape = replace(shape, vectors=vectors, columns=tile.columns)
+    shape, products = _blocked(shape, _rows_of_tiles(shape, target), target)
     blocks = shape.down // shape.block
     weights = shape.points * inputs * outputs * F32.bytes
     feed = blocks * weights / (NEAR if weights <= target.l3_share // 4 else FAR)
     patches = shape.down * shape.across * shape.points * (inputs + outputs) / lanes
     moved = patches * (2 + transforms.size) / BOTH
     return shape, max(shape.points * blocks * products, feed) + moved
+
+
+def _blocked(shape: _Shape, rows: int, target: Target) -> tuple[_Shape, float]:
+    """The shape with so many rows of tiles at a time, and the cycles of their products."""
+    outputs, lanes = shape.outputs, shape.lanes
+    tile, cycles = tiled_cycles(1, rows * shape.across, outputs, shape.inputs, lanes, target)
+    vectors = max(v for v in range(1, tile.vectors + 1) if outputs % (v * lanes) == 0)
+    return replace(shape, block=rows, vectors=vectors, columns=tile.columns), cycles
+
+
+def _with_rows(shape: _Shape, target: Target) -> _Shape:
+    divisors = [n for n in range(1, shape.down + 1) if shape.down % n == 0]
+    rows = choose("winograd_rows", shape.block, lambda: divisors)
+    return shape if rows == shape.block else _blocked(shape, rows, target)[0]
 
 
 def _rows_of_tiles(shape: _Shape, target: Target) -> int:

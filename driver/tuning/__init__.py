@@ -1,0 +1,1 @@
+"""Tuned schedules: found by measuring, kept in a database, consulted by compilations."""
