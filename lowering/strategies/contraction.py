@@ -27,10 +27,11 @@ from typing import TypeGuard
 
 from stepwell.ir.loop.analysis import kernel_buffers, stores_of
 from stepwell.ir.loop.core import For, Kernel, LoopKind, statements
-from stepwell.ir.scalar import Expr, Load, loads, variables
+from stepwell.ir.scalar import Expr, Load, variables
 from stepwell.ir.size import Dim
 from stepwell.ir.target import Target
-from stepwell.lowering.knobs import choose, near
+from stepwell.lowering.knobs import choose
+from stepwell.lowering.strategies.constant_panels import asked_ahead, is_constant
 from stepwell.lowering.strategies.products import (
     Product,
     extent_of,
@@ -51,13 +52,11 @@ from stepwell.lowering.transforms.interchange import interchange
 from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.navigate import find_loop
 from stepwell.lowering.transforms.pack import pack
-from stepwell.lowering.transforms.prefetch_panels import prefetch_panels
 from stepwell.lowering.transforms.reorder import perfect_nest, reorder
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
 from stepwell.lowering.transforms.split import split
 from stepwell.lowering.transforms.squares import squares
 
-AHEAD = 4  # of the first cache, the part that holds what of B was prefetched
 SMALL = 4  # rows below which packing costs more than it saves
 
 
@@ -103,19 +102,7 @@ def _tiled(kernel: Kernel, found: Product, tile: Tile, target: Target) -> Kernel
     for part in parts:
         kernel = _rows(kernel, part, (*outside, blocks.outer), tile, target)
     kernel = whole_a(kernel)
-    return without_single_loops(_ahead(kernel, far, target) if constant else kernel)
-
-
-def _ahead(kernel: Kernel, panels: str, target: Target) -> Kernel:
-    """Constant panels come from far: what is multiplied next is asked for in time."""
-    ahead = target.l1 // AHEAD
-    ahead = choose("ahead", ahead, lambda: (0, *near(target.l1 // AHEAD, target.line, target.l2)))
-    if not ahead:
-        return kernel
-    for deep in [s for s in statements(kernel.body) if isinstance(s, For) and s.kind == "serial"]:
-        if not any(isinstance(s, For) and s.kind == "serial" for s in statements(deep.body)):
-            kernel = prefetch_panels(kernel, deep.index, panels, ahead, target.line)
-    return kernel
+    return without_single_loops(asked_ahead(kernel, far, target) if constant else kernel)
 
 
 def _without_tail(kernel: Kernel, row: str, height: int) -> tuple[Kernel, list[str]]:
@@ -208,12 +195,6 @@ def _pack_a(kernel: Kernel, row: tuple[str, str], deep: str, outside: tuple[str,
     # Rows innermost: the panel is written in order, and its rows are read as so many streams.
     kinds: tuple[LoopKind, ...] = ("serial", "serial", "unrolled")
     return pack(kernel, a, "a_panels", loops, before, guards_on(kernel, row[1]), kinds)
-
-
-def is_constant(kernel: Kernel, factor: Expr) -> bool:
-    """Whether a factor's elements are known before any run."""
-    known = {p.buffer.name for p in kernel.parameters if p.role == "const"}
-    return all(load.buffer in known for load in loads(factor))
 
 
 def _pack_constant_b(

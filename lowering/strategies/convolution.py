@@ -25,10 +25,11 @@ from dataclasses import dataclass, replace
 
 from stepwell.ir.loop.analysis import expressions_of
 from stepwell.ir.loop.core import Block, For, If, Kernel, LoopKind, Store, statements
-from stepwell.ir.scalar import Binary, Expr, loads, variables
+from stepwell.ir.scalar import Binary, Expr, Load, loads, variables
 from stepwell.ir.size import product
 from stepwell.ir.target import Target
 from stepwell.lowering.knobs import choose
+from stepwell.lowering.strategies.constant_panels import asked_ahead, is_constant
 from stepwell.lowering.strategies.padding import with_padding
 from stepwell.lowering.strategies.pieces import (
     Piece,
@@ -139,7 +140,9 @@ def _tiled(kernel: Kernel, found: Convolution, target: Target) -> Kernel:
     vectors = split(panels.kernel, panels.inner, tile.lanes, "guard", ("vector", "lane"))
     kernel = simplify_kernel(vectors.kernel)
     inner = {"panel": panels.outer, "vector": vectors.outer, "lane": vectors.inner}
+    constant = is_constant(kernel, found.w)
     kernel, weights = _packed(kernel, found, (*found.images, *pixels)[0], inner)
+    far = _panels(kernel, found) if constant else ""
     kernel = _padded(kernel, found, pixels[0], tile.lanes)
     piece = {**dict(zip(("row", "column")[-len(pixels) :], pixels, strict=True)), **inner}
     sizes = {"row": tile.rows, "column": tile.columns}
@@ -152,7 +155,10 @@ def _tiled(kernel: Kernel, found: Convolution, target: Target) -> Kernel:
     streams = choose("panels_outside", weights > target.l2 // 2, lambda: (False, True))
     for piece in pieces:
         kernel = _scheduled(kernel, piece, sizes, streams)
-    return without_single_loops(whole_a(kernel))
+    kernel = whole_a(kernel)
+    if far and weights > target.l1 // 2:
+        kernel = asked_ahead(kernel, far, target)
+    return without_single_loops(kernel)
 
 
 def _along(found: Convolution) -> Convolution:
@@ -223,6 +229,13 @@ def _packed(kernel: Kernel, found: Convolution, outermost: str, loops: Piece) ->
     size = product([room for _, room in rooms])
     bytes = size * w.dtype.bytes if isinstance(size, int) else 0
     return pack(kernel, w, "weights", rooms, outermost, guards, kinds), bytes
+
+
+def _panels(kernel: Kernel, found: Convolution) -> str:
+    """The scratch that weights are read from."""
+    _, w = _factors(kernel, found.reduction[-1])
+    assert isinstance(w, Load)
+    return w.buffer
 
 
 def _padded(kernel: Kernel, found: Convolution, before: str, lanes: int) -> Kernel:

@@ -58,6 +58,7 @@ from stepwell.ir.scalar import (
 from stepwell.ir.size import Dim, symbol
 from stepwell.ir.target import Target
 from stepwell.lowering.knobs import choose
+from stepwell.lowering.strategies.constant_panels import asked_ahead, is_constant
 from stepwell.lowering.strategies.convolution import Convolution, find_convolution
 from stepwell.lowering.strategies.padding import is_padded
 from stepwell.lowering.strategies.pieces import cut_pieces, extent_of, reordered, split_piece
@@ -120,7 +121,12 @@ def schedule_winograd(kernel: Kernel, target: Target) -> Kernel | None:
     if window is None:
         return None
     shape = _choice(kernel, convolution, target)
-    return None if shape is None else _Nests(kernel, convolution, window, shape).scheduled()
+    if shape is None:
+        return None
+    nests = _Nests(kernel, convolution, window, shape)
+    made = nests.scheduled()
+    constant = is_constant(kernel, convolution.w)
+    return asked_ahead(made, nests.u.name, target) if constant else made
 
 
 @dataclass(frozen=True)

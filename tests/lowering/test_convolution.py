@@ -11,7 +11,7 @@ from stepwell.ir.dtypes import F16, F32, DType
 from stepwell.ir.graph import Graph, GraphBuilder, interpret_graph
 from stepwell.ir.loop import interpret_program, verify_program
 from stepwell.ir.loop.analysis import kernel_buffers, loads_of
-from stepwell.ir.loop.core import Program
+from stepwell.ir.loop.core import Prefetch, Program, statements
 from stepwell.ir.size import Dim, symbol
 from stepwell.ir.target import named
 from stepwell.ir.types import TensorType
@@ -133,3 +133,18 @@ def test_tiles_divide_the_images_of_networks(
 ) -> None:
     chosen = choose_pixel_tile(*image, 64, 576, 16, named("x86-64-v4"))
     assert (chosen.rows, chosen.columns, chosen.vectors) == tile
+
+
+def test_weights_from_far_are_asked_for_ahead() -> None:
+    """Constant panels larger than half the first cache are prefetched in the loop that reads them;
+    smaller ones, and weights that are no constants, are not."""
+    x, large, small = (TensorType(F32, s) for s in ((1, 64, 7, 7), (512, 64, 3, 3), (16, 64, 1, 1)))
+    for weights, constant, expected in ((large, True, 2), (large, False, 0), (small, True, 0)):
+        builder = GraphBuilder("case", [])
+        image = builder.input("x", x)
+        w = builder.parameter("w", weights, "zeros") if constant else builder.input("w", weights)
+        settings = {"stride": [2, 2], "dilation": [1, 1], "groups": 1}
+        y = builder.op("conv", [image, w], padding_low=[1, 1], padding_high=[1, 1], **settings)
+        program = scheduled(graph_to_loops(Fuse().run(builder.finish([("out", y)]))), "x86-64-v4")
+        hints = [s for s in statements(program.kernels[0].body) if isinstance(s, Prefetch)]
+        assert len({hint.indices for hint in hints}) == expected
