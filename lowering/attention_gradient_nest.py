@@ -31,7 +31,8 @@ from stepwell.lowering.attention_gradients import AttentionGradient, Factor, att
 from stepwell.lowering.attentions import Finder
 from stepwell.lowering.fusion_group import root_reduction
 from stepwell.lowering.fusion_kinds import Kinds
-from stepwell.lowering.kernel_nest import Nest, Row, Site
+from stepwell.lowering.kernel_nest import Nest, Site
+from stepwell.lowering.nest_levels import Row
 from stepwell.lowering.survey import Survey
 
 

@@ -42,7 +42,8 @@ from stepwell.ir.size import symbol
 from stepwell.ir.span import Span
 from stepwell.ir.types import TensorType
 from stepwell.lowering.attention_gradient_nest import AttentionGradientNest
-from stepwell.lowering.kernel_nest import Nest, lower_kernel
+from stepwell.lowering.kernel_nest import Nest
+from stepwell.lowering.lower_kernel import lower_kernel
 from stepwell.lowering.peel_reshapes import peel_reshapes
 
 

@@ -14,9 +14,9 @@ body is a formula, and everything follows from composing formulas.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
 from stepwell.ir.dtypes import I64
 from stepwell.ir.graph.core import Graph, Op, Value
@@ -24,10 +24,6 @@ from stepwell.ir.loop.core import (
     Alloc,
     Buffer,
     Check,
-    For,
-    If,
-    Kernel,
-    KernelParameter,
     Let,
     Statement,
     Store,
@@ -47,110 +43,13 @@ from stepwell.ir.scalar import (
     identity,
     index,
     map_children,
-    variables,
     walk,
 )
-from stepwell.ir.size import Dim, product, symbol, symbols
-from stepwell.ir.span import Span
-from stepwell.lowering.kernel_cost import flops
+from stepwell.ir.size import Dim, product, symbol
+from stepwell.lowering.nest_levels import Levels, Row
 from stepwell.lowering.survey import Survey, always
 
 _RUN = 16  # elements side by side that are worth a loop of their own
-
-
-def lower_kernel(
-    region: Graph,
-    name: str,
-    family: str,
-    sizes: Sequence[str],
-    span: Span | None,
-    known: Collection[Value],
-    make: type[Nest],
-) -> Kernel:
-    """The naive nest of a kernel's region; `sizes` orders the size arguments, `known` are the
-    inputs whose elements are known before any run; `make` gives the family's nest."""
-    nest = make(region)
-    body = nest.run()
-    buffers = [
-        KernelParameter(_buffer(value), "const" if value in known else "in")
-        for value in region.inputs
-    ]
-    buffers += [
-        KernelParameter(Buffer(nest.outputs[i], value.type.dtype, value.type.shape), "out")
-        for i, (_, value) in enumerate(region.results)
-    ]
-    used = _used_sizes(body, buffers) & set(sizes)
-    ops = tuple(op.name for op in region.ops)
-    return Kernel(
-        name,
-        tuple(size for size in sizes if size in used),
-        tuple(buffers),
-        body,
-        family,
-        ops,
-        flops(region),
-        span,
-    )
-
-
-def _buffer(value: Value) -> Buffer:
-    return Buffer(value.name, value.type.dtype, value.type.shape)
-
-
-def _used_sizes(body: Sequence[Statement], parameters: Sequence[KernelParameter]) -> set[str]:
-    used: set[str] = set()
-    for parameter in parameters:
-        for dim in parameter.buffer.shape:
-            used |= symbols(dim)
-    for statement in body:
-        match statement:
-            case For(extent=extent, body=inner):
-                used |= symbols(extent) | _used_sizes(inner, ())
-            case If(condition=condition, then=then, otherwise=otherwise):
-                used |= variables(condition) | _used_sizes((*then, *otherwise), ())
-            case Let(value=value):
-                used |= variables(value)
-            case Store(indices=indices, value=value):
-                for expr in (*indices, value):
-                    used |= variables(expr)
-            case Check(condition=condition):
-                used |= variables(condition)
-            case Alloc(buffer=buffer):
-                for dim in buffer.shape:
-                    used |= symbols(dim)
-    return used
-
-
-@dataclass
-class _Level:
-    """A loop being filled: its index (None at the top), what it defines, what it computed."""
-
-    index: str | None
-    extent: Dim
-    body: list[Statement] = field(default_factory=list)
-    defines: set[str] = field(default_factory=set)
-    memo: dict[object, Expr] = field(default_factory=dict)
-
-    def append(self, statement: Statement) -> None:
-        match statement:
-            case Let(name=name):
-                self.defines.add(name)
-            case Alloc(buffer=buffer) if buffer.space == "register":
-                self.defines.add(buffer.name)
-        self.body.append(statement)
-
-
-@dataclass
-class Row:
-    """A costly value kept in scratch: its buffer, and which of its subscripts it is stored by.
-
-    `open` holds the indices of the loops that are storing it, until they have ended.
-    """
-
-    buffer: Buffer
-    kept: tuple[int, ...]
-    open: set[str] | None = None
-    stored: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,63 +66,15 @@ class Site:
         return replace(self, environment=environment, guard=_and(self.guard, guard))
 
 
-class Nest:
+class Nest(Levels):
     """The naive nest of a region; see the module's docstring."""
 
     def __init__(self, region: Graph) -> None:
+        super().__init__({value.name for value in region.inputs})
         self.region = region
         self.producers: dict[Value, Op] = region.producers()
         self.inputs = set(region.inputs)
-        self.taken = {value.name for value in region.inputs}
         self.outputs = [self.fresh(name) for name, _ in region.results]
-        self.levels = [_Level(None, 1)]
-        self.rows: dict[Value, Row] = {}
-        self.span: Span | None = None
-
-    # ------------------------------------------------------------------ names and levels
-
-    def fresh(self, hint: str) -> str:
-        """A name not used in this kernel."""
-        name, count = hint, 2
-        while name in self.taken:
-            name, count = f"{hint}_{count}", count + 1
-        self.taken.add(name)
-        return name
-
-    @property
-    def ranges(self) -> Ranges:
-        data: dict[str, Dim | None] = {
-            name: None for level in self.levels for name in level.defines
-        }
-        return data | {level.index: level.extent for level in self.levels if level.index}
-
-    def emit(self, statement: Statement) -> None:
-        self.levels[-1].append(statement)
-
-    @contextmanager
-    def loop(self, name: str, extent: Dim) -> Iterator[Expr]:
-        """A loop whose body is what is emitted inside the `with`."""
-        level = _Level(name, extent, defines={name})
-        self.levels.append(level)
-        yield Var(name)
-        self.levels.pop()
-        self.emit(For(name, extent, "serial", tuple(level.body), self.span))
-        for row in self.rows.values():
-            if row.open is not None and name in row.open:
-                row.open.discard(name)
-                row.stored = not row.open
-
-    @contextmanager
-    def at_home(self, exprs: Sequence[Expr | None]) -> Iterator[None]:
-        """Emit at the outermost level in which everything that `exprs` use exists."""
-        used = frozenset().union(*(_names(e) for e in exprs if e is not None))
-        depth = len(self.levels) - 1
-        while depth and not used & self.levels[depth].defines:
-            depth -= 1
-        levels = self.levels
-        self.levels = levels[: depth + 1]
-        yield
-        self.levels = levels
 
     # ------------------------------------------------------------------ the kernel
 
@@ -492,11 +343,6 @@ def _is_data(subscript: Expr, ranges: Ranges) -> bool:
         isinstance(e, Load) or (isinstance(e, Var) and ranges.get(e.name, 0) is None)
         for e in walk(subscript)
     )
-
-
-def _names(expr: Expr) -> frozenset[str]:
-    """Variables, and the register buffers that are loaded."""
-    return variables(expr) | {e.buffer for e in walk(expr) if isinstance(e, Load)}
 
 
 def _and(left: Expr | None, right: Expr | None) -> Expr | None:
