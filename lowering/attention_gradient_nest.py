@@ -77,7 +77,7 @@ class AttentionGradientNest(Nest):
                 self._row(found, tuple(Var(name) for name in outer))
                 with self.loop(names[factor.own], extents[names[factor.own]]):
                     result, place = found.rows.result, tuple(Var(name) for name in names.values())
-                    self._store(self._output(result), place, result, place)
+                    self._store(self._output(result), result, place)
                 for each in sums:
                     self._add(each)
             for each in sums:

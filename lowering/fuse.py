@@ -13,7 +13,8 @@ dearer than a round trip through memory; else it is one more result of a reader'
 is read at its own element there; else it starts a kernel of its own.
 
 - *pointwise*: reduction-free ops. Each is computed where it is read, so broadcasts, reshapes,
-  slices and other views cost nothing, and cheap values may be computed in several kernels.
+  slices and other views cost nothing, and cheap values may be computed in several kernels. A concat
+  has a nest for each part; what follows a contraction or a reduction is not taken into it.
 - *reduction*: reductions whose results are read along the rows of the kernel's results, with all
   they are computed from and all that is computed from them: softmax, layer norm.
 - *attention*: two contractions with a softmax between (`attentions.py`), for a few rows at a time.
@@ -36,7 +37,7 @@ from stepwell.ir.graph.core import Graph, Op, Value
 from stepwell.ir.scalar import Var, variables
 from stepwell.lowering.attention_gradients import AttentionGradient, attention_gradients
 from stepwell.lowering.attentions import FAMILIES, Finder, attentions, comparisons
-from stepwell.lowering.fusion_group import Group, Read, nominal
+from stepwell.lowering.fusion_group import PART, Group, Read, nominal
 from stepwell.lowering.fusion_kinds import ANCHORS, REDUCING, Kinds, words
 from stepwell.lowering.kernel_region import kernel_op
 from stepwell.lowering.survey import COSTLY
@@ -294,6 +295,8 @@ class _Partition:
         reads = group.reads[value]
         if len(reads) > _READS:
             return f"it is read at {len(reads)} different places"
+        if self.kinds.follows(value) and any(read.stage.family == PART for read in reads):
+            return "it is joined with others: what computes it writes it in its place"
         anchor = self.kinds.anchor(value)
         if (
             anchor is not None
@@ -436,9 +439,10 @@ class _Partition:
 
 def _is_turned(read: Read, group: Group) -> bool:
     """Whether the results are not written along the axis that the numbers read lie on."""
-    if read.stage is not group.root or not group.root.axes:
+    axes = read.stage.axes
+    if (read.stage is not group.root and read.stage.family != PART) or not axes:
         return False
-    rows = Var(group.root.axes[-1][0])
+    rows = Var(axes[-1][0])
     return rows in read.subscripts[:-1] and read.subscripts[-1] != rows
 
 

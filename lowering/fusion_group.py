@@ -2,8 +2,8 @@
 
 In: ops, last first. Out: for every value that the group reads, the *stage* that reads it and the
 subscripts, over the loops of that stage. A stage is a loop nest: that of the group's results, or
-that of a reduction in it; ops without a reduction have none of their own, they are computed where
-they are read.
+that of a reduction in it, or that of a part where the results are parts joined; ops without a
+reduction have none of their own, they are computed where they are read.
 
     softmax over [i, j]:   exp is read by the results at (i, j), by the sum at (i, k), k reduced
                            the sum is read by the results at (i)
@@ -32,7 +32,9 @@ from stepwell.ir.scalar import (
     variables,
 )
 from stepwell.ir.size import Dim, evaluate, symbols
+from stepwell.lowering.parts import joins_runs
 
+PART = "part"  # the family of a stage that makes a part of the group's results
 NOMINAL = 64  # what an unknown size counts as when costs are compared
 NOMINAL_THREADS = 4
 
@@ -168,9 +170,21 @@ class Group:
         if reduction is not None:
             self._add_reduction(op, formula, reduction, family)
             return
+        if joins_runs(op) and self.reads[op.result] == [
+            Read(self.root, _subscripts(self.root.axes))
+        ]:
+            self._add_parts(op)
+            return
         for read in tuple(self.reads[op.result]):
             env = {a.name: s for a, s in zip(formula.axes, read.subscripts, strict=True)}
             self._add_loads(op, formula.value, env, read.stage)
+
+    def _add_parts(self, op: Op) -> None:
+        """Each operand of a concat is read by a nest of its own."""
+        for number, part in enumerate(op.operands):
+            axes = tuple((f"{i}.{number}@{self.number}", e) for i, e in enumerate(part.type.shape))
+            stage = Stage(part, axes, 0, PART, {})
+            self.reads.setdefault(part, []).append(Read(stage, _subscripts(axes)))
 
     def _add_reduction(self, op: Op, formula: Formula, reduce: Reduce, family: str) -> None:
         tag = f"{len(self.stages)}@{self.number}"

@@ -51,6 +51,7 @@ class Kinds:
         self._anchors: dict[Value, Value] = {}
         self._followed: set[Value] = set()
         self._computed: set[Value] = set()
+        self._of_rows: set[Value] = set()
         for op in graph.ops:
             formulas = () if _is_data(op) else op.formulas()
             if len(formulas) == 1:
@@ -73,6 +74,8 @@ class Kinds:
         for op, kind in self._kinds.items():
             if kind in REDUCING or any(value in self._computed for value in op.operands):
                 self._computed.add(op.result)
+            if kind in ("view", "pointwise") and any(self._ends_rows(v) for v in op.operands):
+                self._of_rows.add(op.result)
             if kind in ANCHORS:
                 self._anchors[op.result] = op.result
             elif kind != "reduction":
@@ -124,6 +127,17 @@ class Kinds:
     def ends(self, value: Value) -> bool:
         """Whether the value ends what follows a contraction or window: then it is stored."""
         return value in self._anchors and value not in self._followed
+
+    def _ends_rows(self, value: Value) -> bool:
+        """Whether the value is a reduction's, of more than one element, or made of such."""
+        op = self._producers.get(value)
+        reduces = op is not None and self._kinds.get(op) == "reduction"
+        return value in self._of_rows or (reduces and value.type.elements != 1)
+
+    def follows(self, value: Value) -> bool:
+        """Whether the value is an epilogue, or made of what rows are reduced to, as a softmax is:
+        its kernel is that of the contraction or the reduction."""
+        return value in self._anchors or value in self._of_rows
 
     def computed(self, value: Value) -> bool:
         """Whether a reduction or contraction is somewhere above the value."""

@@ -45,11 +45,10 @@ from stepwell.ir.scalar import (
     map_children,
     walk,
 )
-from stepwell.ir.size import Dim, product, symbol
+from stepwell.ir.size import Dim, symbol
 from stepwell.lowering.nest_levels import Levels, Row
-from stepwell.lowering.survey import Survey, always
-
-_RUN = 16  # elements side by side that are worth a loop of their own
+from stepwell.lowering.parts import joined_by
+from stepwell.lowering.survey import Survey, always, never
 
 
 @dataclass(frozen=True)
@@ -90,25 +89,26 @@ class Nest(Levels):
 
     def _results(self, shape: tuple[Dim, ...], members: list[int], rows: list[int]) -> list[int]:
         """One nest for all results of one shape, which stores those of its rows; one per part where
-        the result is parts joined. Which of `rows` are still to be stored."""
+        they are made of parts joined. Which of `rows` are still to be stored."""
         values = [self.region.results[i][1] for i in members]
-        op = self.producers.get(values[0])
-        if op is None or len(values) > 1 or not _joins_runs(op):
-            return self._nest(values, members, (0,) * len(shape), rows)
+        op = joined_by(self.producers, values)
+        if op is None:
+            return self._nest(values, members, shape, (0,) * len(shape), rows)
         axis: int = op.attributes["axis"]
         start: list[Dim] = [0] * len(shape)
         for part in op.operands:
             if part.type.shape[axis] != 0:
-                self._nest([part], members, tuple(start), [])
+                self._nest(values, members, part.type.shape, tuple(start), [])
             start[axis] = start[axis] + part.type.shape[axis]
         return rows
 
     def _nest(
-        self, values: list[Value], members: list[int], start: tuple[Dim, ...], rows: list[int]
-    ) -> list[int]:
-        """Row loops outside, then the rest. The values are stored from `start` on; of the results
-        `rows` those that number the rows, by the row loops. The other ones are given back."""
-        shape = values[0].type.shape
+        self, values: list[Value], members: list[int], shape: tuple[Dim, ...],
+        start: tuple[Dim, ...], rows: list[int],
+    ) -> list[int]:  # fmt: skip
+        """Row loops outside, then the rest, over so many elements of the values from `start` on. Of
+        the results `rows` those that number the rows, by the row loops; the other ones are given
+        back."""
         op = self.producers.get(values[0])
         names = [self.fresh(hint) for hint in axis_names(op, len(shape))]
         survey = Survey(self.producers, values, names)
@@ -130,22 +130,19 @@ class Nest(Levels):
                 self.read(value, subscripts, None)
             for member, row in places.items():
                 if row is not None:
-                    self._store(self.outputs[member], row, self.region.results[member][1], row)
+                    self._store(self.outputs[member], self.region.results[member][1], row)
             for name in names:
                 if name not in order:
                     loops.enter_context(self.loop(name, extents[name]))
-            at = tuple(Var(name) for name in names)
-            place = tuple(from_dim(symbol(n) + d) for n, d in zip(names, start, strict=True))
+            at = tuple(from_dim(symbol(n) + d) for n, d in zip(names, start, strict=True))
             for value, member in zip(values, members, strict=True):
-                self._store(self.outputs[member], place, value, at)
+                self._store(self.outputs[member], value, at)
         return [member for member, row in places.items() if row is None]
 
-    def _store(
-        self, output: str, place: tuple[Expr, ...], value: Value, at: tuple[Expr, ...]
-    ) -> None:
+    def _store(self, output: str, value: Value, at: tuple[Expr, ...]) -> None:
         expr = self.read(value, at, None)
         op = self.producers.get(value)
-        self.emit(Store(output, place, expr, op.span if op else None))
+        self.emit(Store(output, at, expr, op.span if op else None))
 
     # ------------------------------------------------------------------ reading values
 
@@ -249,6 +246,13 @@ class Nest(Levels):
                 return Select(own, read, Const(zero, read.dtype))
             case Reduce():
                 return self._reduce(expr, site)
+            case Select(condition=condition, x=x, y=y):
+                chosen = expand(condition)
+                if always(chosen, self.ranges):
+                    return expand(x)
+                if never(chosen, self.ranges):
+                    return expand(y)
+                return Select(chosen, expand(x), expand(y))
             case _:
                 new = map_children(expr, expand)
                 return simplify(new, self.ranges) if new.dtype == I64 else new
@@ -321,15 +325,6 @@ class Nest(Levels):
 
 def _axes(shape: tuple[Dim, ...]) -> int:
     return sum(extent != 1 for extent in shape)
-
-
-def _joins_runs(op: Op) -> bool:
-    """Whether the op is a concat of parts that lie in long runs: each has loops of its own then."""
-    if op.name != "concat":
-        return False
-    axis = op.attributes["axis"]
-    runs = [product(part.type.shape[axis:]) for part in op.operands]
-    return all(not isinstance(run, int) or run == 0 or run >= _RUN for run in runs)
 
 
 def _plain(name: str) -> str:

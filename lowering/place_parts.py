@@ -29,7 +29,8 @@ from typing import ClassVar
 from stepwell.ir.loop.analysis import map_expressions, map_statements, reads, taken_names
 from stepwell.ir.loop.core import Block, Call, Kernel, Prefetch, Program, Statement, Store
 from stepwell.ir.scalar import Expr, Load
-from stepwell.ir.size import symbol, symbols
+from stepwell.ir.size import product, symbol, symbols
+from stepwell.lowering.fusion_group import nominal
 from stepwell.lowering.placement import Placement, placement
 from stepwell.lowering.transforms.navigate import rewrite
 
@@ -56,6 +57,11 @@ class _Copy:
     placement: Placement
 
 
+def _elements(copy: _Copy) -> int:
+    """Of what is copied: where not all parts can be placed, the largest are."""
+    return nominal(product(copy.placement.part))
+
+
 class _Parts:
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -76,7 +82,7 @@ class _Parts:
 
     def run(self) -> Program:
         for number in list(self.calls):
-            for copy in list(self._copies(number)):
+            for copy in sorted(self._copies(number), key=_elements, reverse=True):
                 self._place(copy)
         if not self.gone:
             return self.program

@@ -160,3 +160,18 @@ def always(condition: Expr, ranges: Ranges) -> bool:
             low, high = lower_bound(left - right, ranges), upper_bound(left - right, ranges)
             return low == 0 and high == 0
     return False
+
+
+_OPPOSITE = {"lt": "ge", "ge": "lt", "le": "gt", "gt": "le"}
+
+
+def never(condition: Expr, ranges: Ranges) -> bool:
+    """Whether it is provable that the condition holds for no values of the loop indices."""
+    match condition:
+        case Binary(op="and", x=x, y=y):
+            return never(x, ranges) or never(y, ranges)
+        case Binary(op="or", x=x, y=y):
+            return never(x, ranges) and never(y, ranges)
+        case Binary(op=op, x=x, y=y) if op in _OPPOSITE:
+            return always(Binary(_OPPOSITE[op], x, y), ranges)
+    return False
