@@ -8,6 +8,7 @@ notation: which one an operator means is decided by the values that it meets.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from stepwell.frontend import syntax as s
@@ -24,6 +25,7 @@ from stepwell.frontend.values import Declared, Held, Namespace, Pack, Tensor, ki
 from stepwell.ir.diagnostics import UserError
 from stepwell.ir.dtypes import BY_NAME, DType
 
+CONSTANTS = {"inf": math.inf, "pi": math.pi}
 TRAINING = "training"  # true within a training step, and known at compile time
 
 
@@ -47,7 +49,7 @@ def _name(e: Elaboration, node: s.Name) -> Any:
 def _global(e: Elaboration, name: str) -> Any:
     if name in e.frame.module.broken:
         raise Poisoned
-    for names in (e.frame.module.names, prelude().names, BUILTINS, BY_NAME):
+    for names in (e.frame.module.names, prelude().names, BUILTINS, BY_NAME, CONSTANTS):
         if name in names:
             return names[name]
     if name == TRAINING:
@@ -62,7 +64,7 @@ def unknown_name(e: Elaboration, node: s.Name) -> Any:
     if name in RUNTIME_LATER:
         raise UserError([not_there_yet(name, node.span)])
     known = [*e.frame.names(), *e.frame.module.names, *prelude().names, *BUILTINS, *BY_NAME]
-    known.append(TRAINING)
+    known += [*CONSTANTS, TRAINING]
     hint = known_elsewhere(name)
     hint = hint or did_you_mean(name, (k for k in known if not k.endswith("[]")))
     inside = [

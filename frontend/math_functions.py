@@ -5,6 +5,7 @@ mean(x, axis: -1)   →   %s = reduce_sum(%x) {axes = [1]},  %0 = mul(%s, 1/n)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -117,7 +118,7 @@ def cast(call: BuiltinCall, x: Any, dtype: Any) -> Any:
     if isinstance(x, Scalar):
         return Scalar(scalar.Cast(x.expr, target), x.state) if x.dtype != target else x
     if is_number(x):
-        if isinstance(x, float) and target.is_int:
+        if isinstance(x, float) and target.is_int and math.isfinite(x):
             x = int(x)
         if isinstance(x, bool) and not target.is_bool:
             x = int(x)

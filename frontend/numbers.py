@@ -236,10 +236,10 @@ def _floats(e: Elaboration, op: str, left: Any, right: Any, span: Span) -> Any:
         e.fail("SW0501", f"division by zero: {left} {op} {right}", span)
     except OverflowError:
         e.fail("SW0501", f"{left} {op} {right} is too large", span)
-    if isinstance(result, float) and math.isinf(result):
-        e.fail("SW0501", f"{left} {op} {right} is too large", span)
     if isinstance(result, complex):
         e.fail("SW0501", f"{left} ** {right} is not a real number", span)
+    if math.isinf(result) and not (math.isinf(left) or math.isinf(right)):
+        e.fail("SW0501", f"{left} {op} {right} is too large", span)
     return result
 
 

@@ -253,3 +253,23 @@ def test_every_dtype_passes_through(dtype: str) -> None:
 def test_outputs_have_the_declared_names() -> None:
     source = "model m(x: f32[N]) -> (low: f32, f32) { (min(x), max(x)) }"
     assert [name for name, _ in build(source, "m").results] == ["low", "out1"]
+
+
+def test_inf_and_pi() -> None:
+    source = """
+        fn turned(x: f64[..S]) -> f64[..S] { sin(pi * x / 2) }
+        model m(x: f64[N, N]) -> (f64[N, N], f64[N, N], f64[N, N]) {
+            let causal = softmax([i, j] -> select(j <= i, x[i, j], -inf))
+            let pi = 3
+            (causal, turned(x), min(x * pi, inf * 2))
+        }
+    """
+    x = X[:, :6]
+    weight = np.tril(np.exp(x))
+    causal, turned, thrice = run_model(source, x)
+    np.testing.assert_allclose(causal, weight / weight.sum(1, keepdims=True))
+    np.testing.assert_allclose(turned, np.sin(np.pi / 2 * x))
+    np.testing.assert_allclose(thrice, 3 * x)
+    for wrong in ("x[0:inf]", "iota([N]) + inf", "cast(inf, i32)", "zeros([inf])"):
+        with pytest.raises(UserError):
+            check(f"model m(x: f32[N]) {{ {wrong} }}", "m.well")
