@@ -15,8 +15,8 @@ Where B is constant it is packed whole, at the top: the pass `prepare` does that
 not fill a tile are a second loop over i, of one tile of their own height.
 
 So a matrix product, a convolution (whose packing is im2col) and any other sum of products are one
-strategy. The blocks keep A and B in the L2 cache; see Goto and van de Geijn, "Anatomy of
-High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008, for the idea.
+strategy. The blocks keep A in the L1 cache and B in the L2 cache; see Goto and van de Geijn,
+"Anatomy of High-Performance Matrix Multiplication", ACM TOMS 34(3), 2008, for the idea.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from stepwell.lowering.strategies.products import (
     guards_on,
     outermost,
     plain_product,
+    streams,
     stride,
     whole_a,
     without_outer_lets,
@@ -222,8 +223,10 @@ def _pack_b(
     loops = [(panel, room[0]), (deep, depth), (vector, room[1]), (lane, room[2])]
     kinds: tuple[LoopKind, ...] = ("serial", "serial", "unrolled", "vector")
     b = factor_of(kernel, deep, "b")
-    kernel = pack(kernel, b, "b_panels", loops, before, guards_on(kernel, lane), kinds)
-    return _in_squares(kernel, _packed(kernel, deep, "b"))
+    guards = guards_on(kernel, lane)
+    kernel = pack(kernel, b, "b_panels", loops, before, guards, kinds)
+    # With guards, panels stay outside: a panel's masks are made once for all of its rows.
+    return _in_order(kernel, _packed(kernel, deep, "b"), streams(b, lane) and not guards)
 
 
 def _packed(kernel: Kernel, deep: str, side: str) -> str:
@@ -233,14 +236,17 @@ def _packed(kernel: Kernel, deep: str, side: str) -> str:
     return factor.buffer
 
 
-def _in_squares(kernel: Kernel, packed: str) -> Kernel:
-    """Panels whose lanes are strided, but contiguous in k, filled by squares: the loop over k goes
-    inside of that over vectors."""
+def _in_order(kernel: Kernel, packed: str, along: bool) -> Kernel:
+    """Panels filled in the order in which the matrix lies. Where that is `along` its columns, a row
+    of all panels at a time: its page is visited once. Where lanes are strided, but contiguous in k,
+    by squares: the loop over k goes inside of that over vectors."""
     fill = next(
         s
         for s in statements(kernel.body)
         if isinstance(s, For) and {store.buffer for store in stores_of((s,))} == {packed}
     )
+    if along:
+        return interchange(kernel, fill.index)
     deep = perfect_nest(kernel, fill.index)[-3]
     turned = interchange(kernel, deep)
     square = squares(turned, packed)

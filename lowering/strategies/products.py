@@ -252,6 +252,19 @@ def stride(load: Load, shape: Sequence[Dim], index: str) -> int | None:
     return total if isinstance(total, int) else None
 
 
+def streams(expr: Expr, index: str) -> bool:
+    """Whether neighbours along `index` are neighbours in memory, for every load that uses it."""
+    for load in loads(expr):
+        for place, subscript in enumerate(load.indices):
+            if index not in variables(subscript):
+                continue
+            dim = as_dim(subscript)
+            last = place == len(load.indices) - 1
+            if dim is None or not last or coefficient(dim, index) != 1:
+                return False
+    return True
+
+
 def whole_a(kernel: Kernel) -> Kernel:
     """The first factor, read where it is, without a guard: all rows of a tile are there, and
     whether a column is a spare one is no matter of A's. So it stays one scalar for all lanes."""

@@ -50,7 +50,8 @@ def choose_tile(rows: Dim, columns: Dim, depth: Dim, dtype: DType, target: Targe
 
 
 def analytic_tile(rows: Dim, columns: Dim, depth: Dim, dtype: DType, target: Target) -> Tile:
-    """A tile that fills the registers, wastes little at the edges, and blocks for the L2 cache."""
+    """A tile that fills the registers, wastes little at the edges, and blocks: rows of A
+    for half of the first cache, columns of B for half of the second."""
     lanes, registers = target.lanes(dtype), target.vector_registers
     vectors = VECTORS
     if isinstance(columns, int):
@@ -62,9 +63,8 @@ def analytic_tile(rows: Dim, columns: Dim, depth: Dim, dtype: DType, target: Tar
         heights = range(1, min(tallest, rows) + 1)
         height = min(heights, key=lambda m: (_cycles(rows, m, vectors, steps, target), -m))
     panel = dtype.compute.bytes * steps
-    block = target.l2 // 3
-    row_panels = max(1, block // (panel * height))
-    column_panels = max(1, block // (panel * vectors * lanes))
+    row_panels = max(1, target.l1 // 2 // (panel * height))
+    column_panels = max(1, target.l2 // 2 // (panel * vectors * lanes))
     return Tile(height, vectors, lanes, row_panels, column_panels)
 
 

@@ -25,11 +25,9 @@ from stepwell.ir.loop.analysis import register_names, stores_of, substitute_bloc
 from stepwell.ir.loop.core import For, Kernel, Store
 from stepwell.ir.scalar import (
     Binary,
-    Expr,
     Load,
     Select,
     as_dim,
-    coefficient,
     loads,
     variables,
     walk,
@@ -45,6 +43,7 @@ from stepwell.lowering.strategies.products import (
     fused_loops,
     outermost,
     plain_product,
+    streams,
 )
 from stepwell.lowering.transforms.cut import cut
 from stepwell.lowering.transforms.distribute import distribute
@@ -82,7 +81,7 @@ def schedule_skinny(kernel: Kernel, found: Product, target: Target) -> Kernel | 
     depth = extent_of(kernel, found.reduction)
     if (isinstance(depth, int) and depth < SHALLOW) or not _is_matrix(found):
         return None
-    along = [name for name in (found.columns[-1], found.reduction[-1]) if _streams(found.b, name)]
+    along = [name for name in (found.columns[-1], found.reduction[-1]) if streams(found.b, name)]
     if not along:
         return None
     nest = _nest(kernel, found, target)
@@ -99,19 +98,6 @@ def _is_matrix(found: Product) -> bool:
     own = {*found.columns, *found.reduction}
     subscripts = [index for load in loads(found.b) for index in load.indices]
     return all(len(variables(index) & own) <= 1 for index in subscripts)
-
-
-def _streams(expr: Expr, index: str) -> bool:
-    """Whether neighbours along `index` are neighbours in memory, for every load that uses it."""
-    for load in loads(expr):
-        for place, subscript in enumerate(load.indices):
-            if index not in variables(subscript):
-                continue
-            dim = as_dim(subscript)
-            last = place == len(load.indices) - 1
-            if dim is None or not last or coefficient(dim, index) != 1:
-                return False
-    return True
 
 
 def _nest(kernel: Kernel, found: Product, target: Target) -> _Nest:
@@ -141,7 +127,7 @@ def _plain_rows(
 ) -> Kernel:
     """A computed first, where it is more than a load contiguous in k."""
     a = factor_of(kernel, deep, "a")
-    if isinstance(a, Load) and a.guard is None and _streams(a, deep):
+    if isinstance(a, Load) and a.guard is None and streams(a, deep):
         return kernel
     inside = (*outside, *((row,) if row else ()), column)
     used = [number for number, name in enumerate(outside) if name in variables(a)]

@@ -209,6 +209,23 @@ def test_panels_are_written_in_order() -> None:
     assert innermost["b_panels"] == ("vector", True)
 
 
+def test_panels_are_read_a_row_of_the_matrix_at_a_time() -> None:
+    """Where columns fill whole panels: of 64, a row goes to two panels before the next is read."""
+    types = [TensorType(F32, (40, 600)), TensorType(F32, (600, 64))]
+    naive = graph_to_loops(
+        Fuse().run(
+            Decompose().run(graph_of("[i: 40, j: 64] -> sum[k: 600] x0[i, k] * x1[k, j]", types))
+        )
+    )
+    kernel = schedule_kernel(naive.kernels[0], named("x86-64-v4"))
+    fill = [
+        loop.extent
+        for loop in statements(kernel.body)
+        if isinstance(loop, For) and {t.buffer for t in stores_of((loop,))} == {"b_panels"}
+    ]
+    assert fill == [600, 2, 2, 16]
+
+
 def test_panels_of_rows_are_filled_by_squares() -> None:
     """Of 20 terms, 16 by squares of 16 rows and terms, and 4 by themselves."""
     text, types = CASES["product with rows"]
