@@ -7,6 +7,7 @@ reproducer.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,14 +31,18 @@ def parse(text: str) -> tuple[Pass, ...]:
 
 
 def known_passes() -> list[tuple[str, str, str]]:
-    """(name, "graph" or "loops", what it does) of every pass."""
+    """(name, "graph" or "loops", the first sentence of what it does) of every pass."""
     from stepwell.lowering.passes import GRAPH_PASSES, LOOP_PASSES
 
     return [
-        (cls.name, kind, (cls.__doc__ or "").strip().split("\n")[0])
+        (cls.name, kind, _first_sentence(cls.__doc__ or ""))
         for kind, classes in (("graph", GRAPH_PASSES), ("loops", LOOP_PASSES))
         for cls in classes
     ]
+
+
+def _first_sentence(text: str) -> str:
+    return re.split(r"(?<=\.)\s", " ".join(text.split()), maxsplit=1)[0].rstrip(".")
 
 
 def run_steps(steps: tuple[Step, ...], ir: Any, trace: Trace, checking: bool) -> Any:

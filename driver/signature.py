@@ -133,7 +133,8 @@ class Signature:
         for argument, shape in zip(self.inputs, shapes, strict=True):
             if len(shape) != argument.type.rank:
                 wanted = argument.type.rank
-                raise self._misfit(argument, shape, f"{len(shape)} axes, not {wanted}")
+                axes = "1 axis" if len(shape) == 1 else f"{len(shape)} axes"
+                raise self._misfit(argument, shape, f"{axes}, not {wanted}")
         origins = self._solved(shapes)
         sizes = {name: value for name, (value, _) in origins.items()}
         self._compare(shapes, origins, sizes)

@@ -132,7 +132,8 @@ def print_table(
         grid.add_column(name, justify="right" if number else "left")
     for row in rows[1:]:
         grid.add_row(*row)
-    Console(file=stream, force_terminal=True, highlight=False).print(grid)
+    # Wide enough: a terminal breaks long lines, where rich would cut numbers short.
+    Console(file=stream, force_terminal=True, highlight=False, width=1000).print(grid)
 
 
 def _aligned(columns: list[tuple[str, ...]], right: list[bool]) -> str:

@@ -116,7 +116,7 @@ class _PipelineReader:
         types = _option_types(cls)
         if token.text not in types:
             hint = did_you_mean(token.text, types)
-            hint = hint or f"options are {', '.join(types) or 'none'}"
+            hint = hint or (f"options are {', '.join(types)}" if types else "it has none")
             self.fail(token, "SW0921", f"{cls.name} has no option `{token.text}`", hint)
         self.expect("=")
         value = self.next()

@@ -161,7 +161,7 @@ def _read_input(name: str, value: str) -> Array | float | int | bool:
     except FileNotFoundError:
         raise InputError(f"input `{name}`: no file {path}") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"input `{name}`: can't read {path}: {error}") from None
+        raise InputError(f"input `{name}`: can't read {path}: {_reason(error)}") from None
     if isinstance(loaded, np.ndarray):
         return loaded
     with loaded:
@@ -184,8 +184,15 @@ def _pick(name: str, path: str, key: str, arrays: Any) -> Array:
     try:
         array: Array = arrays[key]
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"input `{name}`: can't read {path}: {error}") from None
+        raise InputError(f"input `{name}`: can't read {path}: {_reason(error)}") from None
     return array
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    # NumPy takes whatever has not its magic number for a pickle.
+    return "it holds no array of numbers" if "pickle" in str(error) else str(error)
 
 
 def _number(text: str) -> float | int | bool | None:

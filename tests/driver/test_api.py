@@ -81,7 +81,7 @@ def test_call(net: sw.Model) -> None:
         ((), {"y": X}, "net has no input `y`; there are `x`"),
         ((), {"xx": X}, "did you mean `x`"),
         ((X.astype("f8"),), {}, "input `x`: is f64, but the model wants f32"),
-        ((X[0],), {}, "input `x` is f32\\[4\\], but the model wants f32\\[N, 4\\]: 1 axes, not 2"),
+        ((X[0],), {}, "input `x` is f32\\[4\\], but the model wants f32\\[N, 4\\]: 1 axis, not 2"),
         ((X.T,), {}, "axis 1 is 2, not 4"),
         (("text",), {}, "input `x`: is a str"),
     ],

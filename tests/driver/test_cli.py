@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -19,6 +20,7 @@ from stepwell.__main__ import main as entry
 from stepwell.cli import COMMANDS
 from stepwell.ir.target import host, named
 from stepwell.pipeline import STAGES
+from stepwell.terminal import print_table
 
 from .conftest import Run
 
@@ -155,7 +157,8 @@ def test_large_results_are_summarised(run: Run, files: Path) -> None:
         (["net.well", "-i", "x=x.npy", "-i", "x=x.npy"], "given twice"),
         (["net.well", "-i", "x"], "write name=x.npy"),
         (["net.well", "-i", "x=none.npy"], "no file none.npy"),
-        (["net.well", "-i", "x=net.well"], "can't read net.well"),
+        (["net.well", "-i", "x=net.well"], "can't read net.well: it holds no array of numbers"),
+        (["net.well", "-i", "x=."], "can't read .: Is a directory"),
         (["net.well", "-i", "x=d.npz:y"], "has no array `y`"),
         (["net.well", "-i", "x=d.npz:other"], "is f64, but the model wants f32"),
         (["net.well", "-i", "x=3"], "0 axes, not 2"),
@@ -606,6 +609,26 @@ def test_colours_on_a_terminal_only(files: Path) -> None:
         assert b"\x1b[" in shown(arguments, bright)
         assert b"\x1b[" not in shown(arguments, {**bright, "NO_COLOR": "1"})
     assert b"an object is binary" in shown(["emit", "net.well", "--stage", "obj"], bright)
+
+
+def test_tables_are_not_cut_short_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    stream = Terminal()
+    print_table([("name", "milliseconds"), ("a_long_name", "123456.789012")], stream=stream)
+    assert "123456.789012" in stream.getvalue()
+    assert "…" not in stream.getvalue()
+
+
+def test_passes_are_listed_with_whole_sentences(run: Run) -> None:
+    lines = {line.split()[0]: line for line in run("opt", "--list").out.splitlines()}
+    assert lines["fuse"].endswith("Partition into kernels")
+    assert lines["cse"].endswith("Keep the first of equal ops: same operator, operands, attributes")
 
 
 def test_names_that_are_no_text(files: Path) -> None:
