@@ -11,7 +11,7 @@ Each buffer that the loop writes is one of these, or the loop is not independent
 
 - *apart*: in every access one of the subscripts is c*i + r, where all r are among c numbers in a
   row: an iteration has a slice of its own. Two subscripts that are quotient and remainder count as
-  what they are of.
+  what they are of. Accesses of parts that have nothing in common may have slices of their own.
 - *private*: scratch that is allocated in the loop, or that nothing else uses and whose accesses
   depend neither on i nor on data. For then the first iteration, before which the scratch held
   nothing, reads only what it has written itself, and every other one does the same.
@@ -55,6 +55,8 @@ from stepwell.ir.size import (
     symbol,
     symbols,
 )
+
+Interval = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,34 @@ def are_apart(kernel: Kernel, loop: For, uses: Sequence[Access]) -> bool:
             if found is not None:
                 yield axis, found
 
-    return share_an_axis(map(slices, uses))
+    return all(share_an_axis(map(slices, part)) for part in _parts(kernel, loop, uses))
+
+
+def _parts(kernel: Kernel, loop: For, uses: Sequence[Access]) -> list[list[Access]]:
+    """Accesses by parts of the buffer that have nothing in common in any iteration: on the first
+    axis on which there are several such."""
+    touched = [dict(_intervals(kernel, loop, access)) for access in uses]
+    for axis in touched[0] if touched else ():
+        if all(axis in own for own in touched):
+            order = sorted(range(len(uses)), key=lambda n: touched[n][axis])
+            found, end = [[uses[order[0]]]], touched[order[0]][axis][1]
+            for number in order[1:]:
+                low, high = touched[number][axis]
+                found += [[]] if low > end else []
+                found[-1].append(uses[number])
+                end = max(end, high)
+            if len(found) > 1:
+                return found
+    return [list(uses)]
+
+
+def _intervals(kernel: Kernel, loop: For, access: Access) -> Iterator[tuple[object, Interval]]:
+    """The first and the last number that each subscript is in all of the loop."""
+    ranges = ranges_of((loop, *access.loops))
+    for axis, dim in subscripts(kernel, access):
+        low, high = lower_bound(dim, ranges), upper_bound(dim, ranges)
+        if isinstance(low, int) and isinstance(high, int):
+            yield axis, (low, high)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@
     }
 
 That is so for a temporary of which a nest of its own puts each element into a temporary or an
-output (`placement.py`). All others that read it, read it there. Where a call has both arrays, or
-two nests copy the one, it is copied as it was. Kernels are naive nests, of one call each.
+output (`placement.py`). All others that read it, read it there. A call that writes several parts
+has one argument for them. Where one reads a part and writes another, or two nests copy one array,
+that is copied as it was. Kernels are naive nests, of one call each.
 """
 
 from __future__ import annotations
@@ -26,7 +27,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from stepwell.ir.loop.analysis import map_expressions, map_statements, reads, taken_names
+from stepwell.ir.loop.analysis import (
+    map_expressions,
+    map_statements,
+    reads,
+    rename_buffers,
+    taken_names,
+)
 from stepwell.ir.loop.core import Block, Call, Kernel, Prefetch, Program, Statement, Store
 from stepwell.ir.scalar import Expr, Load
 from stepwell.ir.size import product, symbol, symbols
@@ -126,7 +133,7 @@ class _Parts:
     def _place(self, copy: _Copy) -> None:
         """Give what touches the part the whole in its stead, where all of them can."""
         others = self.users[copy.part] - {copy.call}
-        if others & self.users[copy.whole] or not self.writers[copy.part] <= others:
+        if not self.writers[copy.part] <= others:
             return
         left = self._without(copy)
         placed = {number: self._placed(number, copy) for number in others}
@@ -134,8 +141,10 @@ class _Parts:
         if left is None or len(changed) < len(placed):
             return
         for number, kernel in changed.items():
-            names = tuple(copy.whole if n == copy.part else n for n in self.calls[number].arguments)
-            self._replace(number, kernel, names)
+            names = [copy.whole if n == copy.part else n for n in self.calls[number].arguments]
+            if names.count(copy.whole) > 1:  # of two parts the first argument is left
+                names.pop(len(names) - 1 - names[::-1].index(copy.whole))
+            self._replace(number, kernel, tuple(names))
         self.gone.add(copy.part)
         self.users[copy.whole] |= others
         self.writers[copy.whole] |= self.writers.pop(copy.part)
@@ -183,18 +192,34 @@ class _Parts:
         parameters = list(kernel.parameters)
         parameters[at] = replace(parameter, buffer=buffer)
         known = needed | set(kernel.sizes)
-        return replace(
+        placed = replace(
             kernel,
             sizes=tuple(name for name in self.program.sizes if name in known),
             parameters=tuple(parameters),
             body=_with_places(kernel.body, buffer.name, found),
         )
+        if number not in self.users[copy.whole]:
+            return placed
+        return _as_one(placed, call.arguments.index(copy.whole), at)
 
     def _is_naive(self, number: int) -> bool:
         """Whether the kernel is the call's own, and its sizes are the program's."""
         call = self.calls[number]
         same = tuple(symbol(name) for name in self._kernel(call).sizes) == call.sizes
         return number in self.own and same and not call.beside
+
+
+def _as_one(kernel: Kernel, whole: int, part: int) -> Kernel | None:
+    """The kernel with one parameter for two parts of one array that it writes, in the place of the
+    first; None where it reads one, or sees the array in two shapes."""
+    ours, theirs = kernel.parameters[whole], kernel.parameters[part]
+    if ours.role != "out" or theirs.role != "out" or ours.buffer.type != theirs.buffer.type:
+        return None
+    gone = max(whole, part)
+    old, kept = kernel.parameters[gone].buffer.name, kernel.parameters[min(whole, part)].buffer.name
+    parameters = (*kernel.parameters[:gone], *kernel.parameters[gone + 1 :])
+    body = rename_buffers(kernel.body, {old: kept})
+    return replace(kernel, parameters=parameters, body=body)
 
 
 def _with_places(body: Block, name: str, placement: Placement) -> Block:

@@ -54,7 +54,10 @@ class Placement:
         if groups is None:
             return None
         # One step for both sets of indices at once: their names are the same.
-        values = {_index(n): symbol(f"{_index(n)}.old") for n in range(len(self.part))}
+        values: dict[str, Dim] = {
+            _index(n): 0 if extent == 1 else symbol(f"{_index(n)}.old")
+            for n, extent in enumerate(self.part)
+        }
         at = [substitute_dim(dim, values) for dim in self.at]
         for old, new in groups:
             names = [f"{_index(n)}.old" for n in old]

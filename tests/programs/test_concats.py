@@ -100,3 +100,30 @@ def test_no_kernel_copies(name: str, left: list[str]) -> None:
     """Each part is written in its place by what computes it."""
     model = sw.compile(CONCATS, model=name)
     assert sorted(kernel.name for kernel in model.kernels) == left
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_gradients_of_heads_are_joined_in_place(batch: int) -> None:
+    """Those of queries, keys and values, which one product makes, are parts of one array."""
+    source = """
+        use nn
+        fn loss(x: f32[2, 16, 64], w: f32[64, 192]) -> f32 {
+            let y = x @ w
+            let q = heads(y[..., 0:64])
+            let k = heads(y[..., 64:128])
+            let v = heads(y[..., 128:192])
+            sum(nn.scaled_attention(q, k, v, causal: true) ** 2)
+        }
+        fn heads(x: f32[2, 16, 64]) -> f32[2, 16, 4, 16] { reshape(x, [2, 16, 4, 16]) }
+        model slope(x: f32[2, 16, 64], w: f32[64, 192]) -> f32[64, 192] {
+            grad(loss, wrt: w)(x, w)
+        }"""
+    source = source.replace("[2,", f"[{batch},")
+    model = sw.compile(source, threads=2)
+    assert not [kernel for kernel in model.kernels if "concat" in kernel.name]
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape).astype("f") for shape in ((batch, 16, 64), (64, 192)))
+    weight = torch.from_numpy(w).requires_grad_()
+    heads = (torch.from_numpy(x) @ weight).reshape(batch, 16, 3, 4, 16).permute(2, 0, 3, 1, 4)
+    (F.scaled_dot_product_attention(*heads, is_causal=True) ** 2).sum().backward()
+    np.testing.assert_allclose(model(x, w), weight.grad, rtol=1e-4, atol=1e-2)
