@@ -22,9 +22,9 @@ first: its nests have vectors along rows, and nothing is turned at its ends.
 Element-wise operators, poolings, reductions and concatenations follow their operands. The graph's
 own inputs and results stay as they are: the first convolution reads one number of an image at a
 time, so it takes any layout; an image of many channels is turned before its windows are read. A
-grouped convolution that is not depthwise stays as it is. A formula reads what was turned at
-subscripts in another order, and where it makes an image of an image (gradients of poolings and of
-strided convolutions do), it makes that channels last, too:
+convolution in groups of a few channels stays as it is, unless it is depthwise. A formula reads what
+was turned at subscripts in another order, and where it makes an image of an image (gradients of
+poolings and of strided convolutions do), it makes that channels last, too:
 
     %dx = index(%dy) {[n, c, i, j] -> x0[n, c, i // 2, j // 2]}
       →   %dxl = index(%dyl) {[n, i, j, c] -> x0[n, i // 2, j // 2, c]}
@@ -54,6 +54,7 @@ from stepwell.ir.scalar import (
 Permutation = tuple[int, ...]
 
 FEW = 16  # channels below which an image is read as it lies
+GROUP = 8  # channels of a group from which on they fill enough of a vector
 WIDE = 32  # columns from which vectors along a row are mostly full
 
 
@@ -82,8 +83,18 @@ def _turns(op: Op, uses: Mapping[Value, Sequence[Op]]) -> bool:
         use.name == "transpose" and tuple(use.attributes["permutation"]) == order
         for use in uses.get(op.result, ())
     ]
-    plain = op.attributes["groups"] == 1 or op.operands[1].type.shape[1] == 1
-    return bool(plain and not (done and all(done)))
+    return _is_known(op) and not (done and all(done))
+
+
+def _is_known(op: Op) -> bool:
+    """Whether there is a schedule for it channels last: without groups, depthwise, or with windows
+    in groups that fill vectors."""
+    outputs, inputs, *window = op.operands[1].type.shape
+    groups = op.attributes["groups"]
+    if groups == 1 or inputs == 1:
+        return True
+    wide = isinstance(outputs, int) and outputs // groups >= GROUP
+    return wide and any(extent != 1 for extent in window)
 
 
 def _wants_channels_last(op: Op) -> bool:
@@ -92,9 +103,13 @@ def _wants_channels_last(op: Op) -> bool:
     if op.name != "conv":
         return op.name in ("window_max", "window_sum", "index")
     columns, window = op.operands[0].type.shape[-1], op.operands[1].type.shape[2:]
-    depthwise = op.attributes["groups"] != 1 and isinstance(columns, int) and columns >= WIDE
+    depthwise = _is_depthwise(op) and isinstance(columns, int) and columns >= WIDE
     plain = all(step == 1 for step in op.attributes["stride"])
     return not plain or not (depthwise or all(extent == 1 for extent in window))
+
+
+def _is_depthwise(op: Op) -> bool:
+    return bool(op.attributes["groups"] != 1 and op.operands[1].type.shape[1] == 1)
 
 
 def _to_last(rank: int) -> Permutation:
@@ -213,6 +228,10 @@ def _permuted(value: Value, order: Permutation, editor: Editor) -> Value:
     producer = editor.producer(value)
     span = producer.span if producer is not None else None
     shape = tuple(value.type.shape[axis] for axis in order)
+    if producer is not None and producer.name == "transpose":
+        before = producer.attributes["permutation"]
+        if [before[axis] for axis in order] == sorted(order):
+            return producer.operands[0]
     if producer is not None and producer.name == "constant" and producer.formulas():
         return editor.op("constant", span=span, **{**producer.attributes, "shape": shape})
     if producer is not None and producer.name == "broadcast":

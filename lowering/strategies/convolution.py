@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 
 from stepwell.ir.loop.analysis import expressions_of
 from stepwell.ir.loop.core import Block, For, If, Kernel, LoopKind, Store, statements
-from stepwell.ir.scalar import Binary, Expr, Load, loads, variables
+from stepwell.ir.scalar import Binary, Const, Expr, Load, Var, loads, variables, walk
 from stepwell.ir.size import product
 from stepwell.ir.target import Target
 from stepwell.lowering.knobs import choose
@@ -50,12 +50,14 @@ from stepwell.lowering.transforms.simplify import simplify_kernel, without_singl
 from stepwell.lowering.transforms.split import split
 
 FEWEST = 4  # pixels below which a tile is mostly idle
+NARROWEST = 8  # channels of a group: fewer are better read with those of other groups
 UNKNOWN = 64  # taken for a reduction of symbolic length
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """Result loops over images, pixels, and channels; reduction loops; the image, the weights."""
+    """Result loops over images (and groups of channels, each an image with weights of its own),
+    pixels, and channels; reduction loops; the image, the weights."""
 
     images: tuple[str, ...]
     pixels: tuple[str, ...]
@@ -75,7 +77,7 @@ def schedule_convolution(kernel: Kernel, target: Target) -> Kernel | None:
 
 def find_convolution(kernel: Kernel) -> tuple[Kernel, Convolution] | None:
     """The kernel without loops of one iteration, and its anatomy where it is a convolution."""
-    kernel = without_outer_lets(kernel)
+    kernel = _with_groups(without_outer_lets(kernel))
     terms = find_terms(kernel)
     if terms is None or len(terms.factors) != 2:
         return None
@@ -97,6 +99,22 @@ def find_convolution(kernel: Kernel) -> tuple[Kernel, Convolution] | None:
     return (kernel, found) if isinstance(small, int) and small >= FEWEST else None
 
 
+def _with_groups(kernel: Kernel) -> Kernel:
+    """A loop over channels of which each so many read an image of their own, `x[…, l // 16 * 16 +
+    c]`, as one over groups and one inside a group; the kernel itself where there are none, or a
+    group would fill too little of a vector."""
+    terms = find_terms(kernel)
+    for part in () if terms is None else (e for f in terms.factors for e in walk(f)):
+        match part:
+            case Binary(op="floordiv", x=Var(name=name), y=Const(value=int(size))):
+                extent = find_loop(kernel.body, name).extent
+                if size < NARROWEST or not isinstance(extent, int) or extent % size:
+                    return kernel
+                parts = split(kernel, name, size, "guard", ("group", "channel"))
+                return simplify_kernel(parts.kernel)
+    return kernel
+
+
 def _windowed(factor: Expr, terms: Terms) -> frozenset[str]:
     """The result's indices that the factor adds to a reduction's, in a subscript."""
     found: set[str] = set()
@@ -111,10 +129,10 @@ def _windowed(factor: Expr, terms: Terms) -> frozenset[str]:
 def _anatomy(terms: Terms, image: int, windowed: frozenset[str]) -> Convolution | None:
     x, w = terms.factors[image], terms.factors[1 - image]
     in_x, in_w = variables(x), variables(w)
-    channels = [n for n in terms.nest if n in in_w]
-    pixels = tuple(n for n in terms.order if n in windowed)[-2:]
+    channels = [n for n in terms.nest if n in in_w - in_x]
+    pixels = tuple(n for n in terms.order if n in windowed - in_w)[-2:]
     images = tuple(n for n in terms.order if n not in (*channels, *pixels))
-    if len(channels) != 1 or channels[0] in in_x or not pixels:
+    if len(channels) != 1 or not pixels:
         return None
     if not all(r in in_x and r in in_w for r in terms.reduction):
         return None
@@ -164,7 +182,8 @@ def _tiled(kernel: Kernel, found: Convolution, target: Target) -> Kernel:
 def _along(found: Convolution) -> Convolution:
     """The reduction with the loop last that walks along the image's own last axis: so the numbers
     of a pixel are read one after the other, and few lines of the first cache are in use at once."""
-    last = [variables(load.indices[-1]) for load in loads(found.x)]
+    own = set(found.reduction) | {*found.pixels}
+    last = [variables(load.indices[-1]) & own for load in loads(found.x)]
     order = sorted(found.reduction, key=lambda name: any(used == {name} for used in last))
     return replace(found, reduction=tuple(order))
 
@@ -216,7 +235,8 @@ def _tile(kernel: Kernel, found: Convolution, pixels: tuple[str, ...], target: T
 def _packed(kernel: Kernel, found: Convolution, outermost: str, loops: Piece) -> tuple[Kernel, int]:
     """Weights in panels, packed before all else; and their bytes."""
     _, w = _factors(kernel, found.reduction[-1])
-    order = (loops["panel"], *found.reduction, loops["vector"], loops["lane"])
+    groups = (name for name in found.images if name in variables(w))
+    order = (*groups, loops["panel"], *found.reduction, loops["vector"], loops["lane"])
     rooms = [(name, find_loop(kernel.body, name).extent) for name in order]
     kinds: list[LoopKind] = ["serial" for _ in order]
     kinds[-1] = "vector"

@@ -32,6 +32,7 @@ class Case:
     dilation: int = 1
     dtype: DType = F32
     last: bool = False  # channels last: what choose_layouts makes of it
+    groups: int = 1
 
     def graph(self) -> Graph:
         builder = GraphBuilder("case", ["N"] if N in self.x else [])
@@ -49,7 +50,7 @@ class Case:
             padding_low=[self.padding] * axes,
             padding_high=[self.padding] * axes,
             dilation=[self.dilation] * axes,
-            groups=1,
+            groups=self.groups,
         )
         bias = builder.op("broadcast", [b], shape=y.type.shape, axes=[1])
         y = builder.op("add", [y, bias])
@@ -70,6 +71,8 @@ CASES = {
     "pointwise": Case((N, 7, 7, 20), (33, 20, 1, 1), last=True),
     "strided pointwise": Case((1, 7, 9, 6), (8, 6, 1, 1), stride=2, last=True),
     "one axis": Case((N, 4, 21), (9, 4, 3), padding=1),
+    "groups": Case((N, 7, 9, 48), (60, 16, 3, 3), padding=1, last=True, groups=3),
+    "groups, channels first": Case((2, 16, 9, 11), (16, 8, 3, 3), stride=2, padding=1, groups=2),
     "halves": Case((1, 3, 8, 8), (16, 3, 3, 3), padding=1, dtype=F16),
 }
 
