@@ -243,9 +243,11 @@ class Elaboration:
         raise UserError([Diagnostic(code, message, tuple(labels), tuple(notes), help)])
 
     def record(self, error: UserError) -> None:
-        """Keep a mistake and go on: it is told with the others."""
+        """Keep a mistake and go on: it is told with the others; of a limit, the first one."""
         for fault in error.diagnostics:
-            if fault not in self.faults:
+            limit = fault.code == "SW0502"
+            told = limit and any(fault.message == other.message for other in self.faults)
+            if not told and fault not in self.faults:
                 self.faults.append(fault)
 
 

@@ -179,6 +179,13 @@ def test_a_name_without_let_is_told_once() -> None:
     assert (fault.code, fault.help) == ("SW0301", "bind it first: `let y = …`")
 
 
+def test_a_limit_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stepwell.frontend.elaboration.MAX_OPS", 7)
+    lines = "\n".join(f"let a{i} = x + {i}" for i in range(20))
+    (fault,) = faults(f"model m(x: f32[N]) -> f32[N] {{\n{lines}\nx\n}}")
+    assert (fault.code, fault.span.line) == ("SW0502", 5)
+
+
 def test_a_file_that_hides_the_library(tmp_path: Path) -> None:
     (tmp_path / "nn.well").write_text("fn mine(x: f32[N]) -> f32[N] { x }\n")
     source = "use nn\nmodel m(x: f32[N, 4]) -> f32[N, 2] { nn.dense(x, units: 2) }"
