@@ -19,6 +19,7 @@ from stepwell.lowering.strategies.attention_gradient import schedule_attention_g
 from stepwell.lowering.strategies.contraction import schedule_contraction
 from stepwell.lowering.strategies.convolution import schedule_convolution
 from stepwell.lowering.strategies.correlation import schedule_correlation
+from stepwell.lowering.strategies.deep_product import schedule_deep_product
 from stepwell.lowering.strategies.depthwise_gradient import schedule_depthwise_gradient
 from stepwell.lowering.strategies.long_reduction import schedule_long_reduction
 from stepwell.lowering.strategies.loops import schedule_loops
@@ -77,6 +78,7 @@ def schedule_kernel(kernel: Kernel, target: Target, winograd: bool = True) -> Ke
         *((schedule_winograd,) if winograd else ()),
         schedule_convolution,
         partial(schedule_long_reduction, schedule=_schedule_nest),
+        partial(schedule_deep_product, schedule=_schedule_nest),
     )
     kernel, target = scatter_sums(carry_prefixes(kernel)), _with_vectors(target)
     return _first_of(strategies, kernel, target) or _schedule_nest(kernel, target)

@@ -170,6 +170,16 @@ def map_expressions(block: Block, f: Callable[[Expr], Expr]) -> Block:
     return map_statements(block, lambda statement: map_own_expressions(statement, f))
 
 
+def map_loads(block: Block, f: Callable[[Load], Expr]) -> Block:
+    """`f` applied to each load in the block, after the loads in it."""
+
+    def mapped(expr: Expr) -> Expr:
+        expr = map_children(expr, mapped)
+        return f(expr) if isinstance(expr, Load) else expr
+
+    return map_expressions(block, mapped)
+
+
 def map_own_expressions(statement: Statement, f: Callable[[Expr], Expr]) -> Statement:
     """`f` applied to the expressions that stand in the statement itself."""
     old = own_expressions(statement)

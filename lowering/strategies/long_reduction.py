@@ -48,12 +48,12 @@ def schedule_long_reduction(
     found = find_product(plain)
     if found is None:
         parts = _split_sums(kernel, target)
-        return _kept_in_memory(kernel, parts, lambda whole: schedule(whole, target))
+        return kept_in_memory(kernel, parts, lambda whole: schedule(whole, target))
     parts = _split_product(plain, found)
-    return _kept_in_memory(plain, parts, lambda whole: _nests(whole, target, schedule))
+    return kept_in_memory(plain, parts, lambda whole: _nests(whole, target, schedule))
 
 
-def _kept_in_memory(
+def kept_in_memory(
     before: Kernel, kernel: Kernel, schedule: Callable[[Kernel], Kernel]
 ) -> Kernel | None:
     """The kernel by `schedule`, to which the scratch that it has more than `before` is parameters:

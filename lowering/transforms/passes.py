@@ -12,6 +12,7 @@ from typing import ClassVar, cast
 
 from stepwell.ir.loop.analysis import index_names
 from stepwell.ir.loop.core import Kernel, Program
+from stepwell.lowering.transforms.block_reduction import block_reduction
 from stepwell.lowering.transforms.cut import cut
 from stepwell.lowering.transforms.distribute import distribute
 from stepwell.lowering.transforms.fission import fission
@@ -120,6 +121,19 @@ class SplitReduction(OfLoop):
 
     def change(self, kernel: Kernel) -> Kernel:
         return split_reduction(kernel, self.loop, self.by, self.outer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockReduction(OfLoop):
+    """A reduction in blocks of `by` iterations, one after the other, for all results of the nest
+    from `outer` on."""
+
+    by: int
+    outer: str
+    name = "block_reduction"
+
+    def change(self, kernel: Kernel) -> Kernel:
+        return block_reduction(kernel, self.loop, self.by, self.outer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,7 +317,17 @@ class Fission(OfLoop):
 
 
 TRANSFORMS = (
-    *(SplitLoop, CutLoop, SplitReduction, InterchangeLoops, FuseLoops, UnrollAndJam, Vectorize),
-    *(Unroll, VectorizeReduction, NanApart, Hoist, Squares, Stream, PrefetchRows),
+    *(SplitLoop, CutLoop, SplitReduction, BlockReduction, InterchangeLoops, FuseLoops),
+    *(
+        UnrollAndJam,
+        Vectorize,
+        Unroll,
+        VectorizeReduction,
+        NanApart,
+        Hoist,
+        Squares,
+        Stream,
+        PrefetchRows,
+    ),
     *(PrefetchPanels, SimplifyIndices, Localize, Distribute, Fission, Promote),
 )

@@ -81,7 +81,7 @@ def split_reduction(kernel: Kernel, index: str, by: int, outer: str = "") -> Ker
         for name in kinds
     }
     split = _Split(loop, by, loop.extent // by, kinds, kept, [Var(each.index) for each in results])
-    lets = _lets_before(loop, results, kinds)
+    lets = lets_before(loop, results, kinds)
     first, second = split.parts(lets, results, taken), split.joined(taken)
     if outer:
         body = replace_loop(kernel.body, index, lambda _: second)
@@ -92,7 +92,7 @@ def split_reduction(kernel: Kernel, index: str, by: int, outer: str = "") -> Ker
     return replace(kernel, body=(*allocs, *body))
 
 
-def _lets_before(loop: For, results: Sequence[For], kinds: Mapping[str, str]) -> Block:
+def lets_before(loop: For, results: Sequence[For], kinds: Mapping[str, str]) -> Block:
     """The lets of the innermost of the result loops that are before the reduction; ScheduleError
     where the reduction cannot be taken out of it."""
     if not results:

@@ -30,6 +30,7 @@ REFUSED = {
     "fuse_loops{loop=i}": "not perfectly nested",
     "unroll_and_jam{loop=i}": "extent of i is not constant",
     "split_reduction{loop=j,by=2}": "not a plain reduction",
+    "block_reduction{loop=j,by=2,outer=i}": "not one plain reduction",
     "vectorize_reduction{loop=j}": "not a plain reduction",
     "vectorize_reduction{loop=j,lanes=3}": "power of two",
 }
