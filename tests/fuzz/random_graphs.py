@@ -145,13 +145,23 @@ def _pad(data: st.DataObject, b: GraphBuilder, values: list[Value]) -> Value | N
 
 
 def _concat(data: st.DataObject, b: GraphBuilder, values: list[Value]) -> Value | None:
+    """Of what fits beside a value along an axis: others, itself, or nothing."""
     x = _pick(data, values, lambda v: _ranked(v) and v.type.rank <= 2)
     if x is None:
         return None
-    y = _pick(data, values, lambda v: v.type == x.type)
-    assert y is not None
     axis = data.draw(st.integers(0, x.type.rank - 1))
-    return b.op("concat", [x, y] if data.draw(st.booleans()) else [x], axis=axis)
+    parts = [x]
+    for _ in range(data.draw(st.integers(0, 2))):
+        y = _pick(data, values, lambda v: _fits(v, x, axis))
+        assert y is not None
+        parts.append(y)
+    return b.op("concat", parts, axis=axis)
+
+
+def _fits(value: Value, other: Value, axis: int) -> bool:
+    ours, theirs = (v.type.shape[:axis] + v.type.shape[axis + 1 :] for v in (value, other))
+    same = value.type.rank == other.type.rank and value.type.dtype == other.type.dtype
+    return same and ours == theirs
 
 
 def _reverse(data: st.DataObject, b: GraphBuilder, values: list[Value]) -> Value | None:
@@ -292,7 +302,19 @@ def _formula(data: st.DataObject, b: GraphBuilder, values: list[Value]) -> Value
 
 STEPS: tuple[STEP, ...] = (
     *(_unary, _binary, _binary, _binary, _with_constant, _choice, _broadcast, _broadcast),
-    *(_transpose, _reshape, _slice, _pad, _concat, _reverse, _reduce, _reduce, _contract),
+    *(
+        _transpose,
+        _reshape,
+        _slice,
+        _pad,
+        _concat,
+        _concat,
+        _concat,
+        _reverse,
+        _reduce,
+        _reduce,
+        _contract,
+    ),
     *(_arg, _round_trip, _gather, _softmax, _layer_norm, _formula, _dropout),
 )
 
@@ -307,7 +329,7 @@ def random_graph(data: st.DataObject, most: int = 14) -> Graph:
         b.input("k", TensorType(I32, (N,))),
         b.input("s", TensorType(F32, ())),
     ]
-    values.append(b.parameter("fc.weight", TensorType(F32, (6, 5)), "glorot_uniform"))
+    values.append(b.parameter("fc.weight", TensorType(F32, (6, 24)), "glorot_uniform"))
     for _ in range(data.draw(st.integers(1, most))):
         value = data.draw(st.sampled_from(STEPS))(data, b, values)
         if value is not None and value.type.rank <= 4:
