@@ -33,9 +33,9 @@ from stepwell.lowering.strategies.pieces import (
 from stepwell.lowering.strategies.products import without_outer_lets
 from stepwell.lowering.strategies.window import (
     Window,
+    choose_longest,
     lanes_of,
     middle,
-    tile_height,
     tile_size,
     windowed_sum,
 )
@@ -44,6 +44,8 @@ from stepwell.lowering.transforms.navigate import ScheduleError, as_kind, find_l
 from stepwell.lowering.transforms.reorder import reorder
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
 from stepwell.lowering.transforms.split import split
+
+UNROLLED = 80  # statements in an unrolled body
 
 
 def schedule_row_window(kernel: Kernel, target: Target) -> Kernel | None:
@@ -83,7 +85,8 @@ def _tiled(kernel: Kernel, found: Window, target: Target) -> Kernel:
     outermost = next(s.index for s in kernel.body if isinstance(s, For))
     kernel = reorder(kernel, outermost, (*found.images, row, column))
     taps = prod(extent_of(kernel, name) for name in found.taps)
-    height = tile_size(extent_of(kernel, row), tile_height(taps, target))
+    most = choose_longest(min(target.vector_registers // 4, UNROLLED // taps), target)
+    height = tile_size(extent_of(kernel, row), most)
     cuts = {"row": _cuts(kernel, found, row, height), "column": _cuts(kernel, found, column, lanes)}
     cuts["column"] = [at // lanes for at in cuts["column"]]
     for name in found.taps:

@@ -44,7 +44,7 @@ from stepwell.lowering.transforms.simplify import simplify_kernel, without_singl
 from stepwell.lowering.transforms.split import split
 from stepwell.lowering.transforms.vectorize_reduction import accumulators
 
-UNROLLED = 80  # statements in an unrolled body
+UNROLLED = 110  # statements in an unrolled body
 FEWEST = 3  # channels of a vector: fewer are better read with those of other pixels
 LARGEST = 50  # taps of a window that is unrolled
 
@@ -138,7 +138,7 @@ def _tiled(kernel: Kernel, found: Window, target: Target) -> Kernel:
     outermost = next(s.index for s in kernel.body if isinstance(s, For))
     kernel = reorder(kernel, outermost, (*found.images, *found.pixels, found.channel))
     taps = [extent_of(kernel, name) for name in found.taps]
-    most = tile_height(prod(taps), target)
+    most = choose_longest(min(target.vector_registers * 3 // 8, UNROLLED // prod(taps)), target)
     for name in found.taps:
         kernel = as_kind(kernel, name, "unrolled")
     roles = ("row", "column")[-len(found.pixels) :]
@@ -174,10 +174,10 @@ def _cuts(kernel: Kernel, found: Window, index: str, most: int) -> list[int]:
     return [low, low + (high - low) // size * size, high]
 
 
-def tile_height(taps: int, target: Target) -> int:
+def choose_longest(analytic: int, target: Target) -> int:
     """At most so many pixels of a tile, of which all taps are unrolled."""
-    analytic = max(1, min(target.vector_registers // 4, UNROLLED // taps))
-    return choose("window_tile", analytic, lambda: range(1, target.vector_registers // 2 + 1))
+    most = target.vector_registers // 2
+    return choose("window_tile", max(1, analytic), lambda: range(1, most + 1))
 
 
 def tile_size(extent: int, most: int) -> int:
