@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 
-from stepwell.ir.diagnostics import VerifyError
+from stepwell.ir.diagnostics import UserError, VerifyError
 from stepwell.ir.dtypes import BOOL, F32, F64, I32, I64, DType
-from stepwell.ir.graph import Graph, GraphBuilder, TypeRuleError, Value, verify_graph
+from stepwell.ir.graph import (
+    Graph,
+    GraphBuilder,
+    TypeRuleError,
+    Value,
+    parse_graph,
+    verify_graph,
+)
 from stepwell.ir.graph.core import Constraint
 from stepwell.ir.graph.registry import lookup
 from stepwell.ir.size import Dim, floordiv, symbol
@@ -33,6 +41,7 @@ def test_faults_are_shown_with_their_line() -> None:
     (op,) = good.ops
     other = Value("y", TensorType(F32, (N, 5)))
     unknown = Value("z", TensorType(F32, (N, 4)))
+    other_x = Value("x", TensorType(F32, (N, 5)))
     twice = replace(op, results=(Value("x", op.result.type),))
     cases = [
         (replace(good, ops=(replace(op, results=(other,)),)), "exp gives f32[N, 4], not f32[N, 5]"),
@@ -40,6 +49,9 @@ def test_faults_are_shown_with_their_line() -> None:
         (replace(good, ops=(twice,)), "%x is defined twice"),
         (replace(good, results=(("y", unknown),)), "%z is not defined"),
         (replace(good, sizes=()), "the size `N` is not declared"),
+        (replace(good, sizes=("N", "N")), "a size is declared twice"),
+        (replace(good, inputs=good.inputs * 2), "%x is defined twice"),
+        (replace(good, ops=(replace(op, operands=(other_x,)),)), "%x is defined as f32[N, 4]"),
         (replace(good, constraints=(Constraint(N, "~", 2, ""),)), "`~` is not a relation"),
         (replace(good, ops=(replace(op, attributes={"a": 1}),)), "exp has no attribute `a`"),
     ]
@@ -48,6 +60,19 @@ def test_faults_are_shown_with_their_line() -> None:
             verify_graph(bad)
         assert message in str(caught.value)
         assert "  | " in str(caught.value)
+
+
+def test_names_of_a_formula_are_its_own() -> None:
+    graph = """graph @f[N](%x: f32[N]) {{
+      %y = index(%x) {{formula = {}}} : f32[N]
+      return y = %y
+    }}"""
+    for formula, message in (
+        ("[N: N] -> x0[N]", "the axis `N` hides the size of its name"),
+        ("[i: N] -> sum[i: N] x0[i]", "the axis `i` hides another of its name"),
+    ):
+        with pytest.raises(UserError, match=re.escape(message)):
+            parse_graph(graph.format(formula))
 
 
 def t(*shape: Dim, dtype: DType = F32) -> TensorType:
