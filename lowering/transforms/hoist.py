@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from stepwell.ir.loop.analysis import kernel_buffers, writes
 from stepwell.ir.loop.core import Block, Buffer, For, Kernel, Let, Statement
-from stepwell.ir.scalar import Const, Expr, loads, variables
+from stepwell.ir.scalar import Const, Expr, Horizontal, loads, variables, walk
 from stepwell.lowering.transforms.navigate import replace_loop
 
 
@@ -44,7 +44,8 @@ def _hoisted(loop: For, buffers: dict[str, Buffer]) -> Block:
 def _moves(
     value: Expr, stays: set[str], stored: frozenset[str], buffers: dict[str, Buffer]
 ) -> bool:
-    if variables(value) & stays:
+    summed = {part.buffer for part in walk(value) if isinstance(part, Horizontal)}
+    if variables(value) & stays or summed & stored:
         return False
     return all(
         load.buffer not in stored

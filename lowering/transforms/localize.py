@@ -22,8 +22,8 @@ from stepwell.lowering.transforms.navigate import ScheduleError, replace_loop
 
 def localize(kernel: Kernel, index: str, buffer: str) -> tuple[Kernel, str]:
     """Localize the register `buffer`, of no dimensions, in the loop; also gives its new name."""
-    outside = kernel_buffers(kernel)[buffer]
-    if outside.shape or outside.space != "register":
+    outside = kernel_buffers(kernel).get(buffer)
+    if outside is None or outside.shape or outside.space != "register":
         raise ScheduleError(f"{buffer} is not a register of no dimensions")
     name = fresh_name(taken_names(kernel), f"{buffer}_part")
     inside = replace(outside, name=name)

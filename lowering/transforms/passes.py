@@ -10,8 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
+from stepwell.ir.diagnostics import VerifyError
 from stepwell.ir.loop.analysis import index_names
-from stepwell.ir.loop.core import Kernel, Program
+from stepwell.ir.loop.core import Block, For, If, Kernel, Program
+from stepwell.ir.loop.verifier import verify_kernel
+from stepwell.lowering.dependence import independent
 from stepwell.lowering.transforms.block_reduction import block_reduction
 from stepwell.lowering.transforms.cut import cut
 from stepwell.lowering.transforms.distribute import distribute
@@ -22,7 +25,7 @@ from stepwell.lowering.transforms.interchange import interchange
 from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.localize import localize
 from stepwell.lowering.transforms.nan_apart import nan_apart
-from stepwell.lowering.transforms.navigate import ScheduleError, as_kind
+from stepwell.lowering.transforms.navigate import ScheduleError, as_kind, find_loop, replace_loop
 from stepwell.lowering.transforms.prefetch import prefetch
 from stepwell.lowering.transforms.prefetch_panels import prefetch_panels
 from stepwell.lowering.transforms.promote import promote
@@ -44,9 +47,18 @@ class OfKernels:
 
     def run(self, ir: Loops) -> Loops:
         if isinstance(ir, Kernel):
-            return self.change(ir)
-        kernels = tuple(self.change(k) if self.concerns(k) else k for k in ir.kernels)
+            return self._changed(ir)
+        kernels = tuple(self._changed(k) if self.concerns(k) else k for k in ir.kernels)
         return replace(ir, kernels=kernels)
+
+    def _changed(self, kernel: Kernel) -> Kernel:
+        """What strategies never ask for, a hand may: to split a vector loop, say."""
+        changed = self.change(kernel)
+        try:
+            verify_kernel(changed)
+        except VerifyError as error:
+            raise ScheduleError(f"{self.name} would break a rule: {error}") from error
+        return changed
 
     def concerns(self, kernel: Kernel) -> bool:
         """Whether this kernel is to be changed."""
@@ -74,6 +86,26 @@ class OfLoop(OfKernels):
     def concerns(self, kernel: Kernel) -> bool:
         named = not self.kernel or kernel.name == self.kernel
         return named and self.loop in index_names(kernel.body)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfIterations(OfLoop):
+    """A transformation that does of one iteration what comes before the end of an earlier one."""
+
+    def _changed(self, kernel: Kernel) -> Kernel:
+        changed = super()._changed(kernel)
+        bare = replace(kernel, body=replace_loop(kernel.body, self.loop, _without_guard))
+        if all(independent(k, find_loop(k.body, self.loop)) is None for k in (kernel, bare)):
+            raise ScheduleError(f"iterations of the loop over {self.loop} depend on each other")
+        return changed
+
+
+def _without_guard(loop: For) -> Block:
+    """As if every iteration took place: where all of it is under one condition."""
+    match loop.body:
+        case (If(then=then, otherwise=()),):
+            return (replace(loop, body=then),)
+    return (loop,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +179,7 @@ class FuseLoops(OfLoop):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnrollAndJam(OfLoop):
+class UnrollAndJam(OfIterations):
     """`for i in 0..4 { …; for k { S } }` → `…; for k { for i in 0..4 unrolled { S } }`."""
 
     name = "unroll_and_jam"
@@ -157,7 +189,7 @@ class UnrollAndJam(OfLoop):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vectorize(OfLoop):
+class Vectorize(OfIterations):
     """`for i in 0..16 { S }` → `for i in 0..16 vector { S }`, pushed past the loops inside."""
 
     name = "vectorize"
@@ -283,7 +315,7 @@ class Localize(OfLoop):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Distribute(OfLoop):
+class Distribute(OfIterations):
     """`for j { S; for k { T } }` → `for j { S }; for k { for j { T } }`, of at most `room` j."""
 
     past: str
@@ -305,7 +337,7 @@ class Promote(OfLoop):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fission(OfLoop):
+class Fission(OfIterations):
     """`for j { S; T }` → `for j { S }; for j { T }`, where S is all that stores to `stored`."""
 
     stored: str

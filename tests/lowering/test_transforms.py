@@ -33,6 +33,8 @@ REFUSED = {
     "block_reduction{loop=j,by=2,outer=i}": "not one plain reduction",
     "vectorize_reduction{loop=j}": "not a plain reduction",
     "vectorize_reduction{loop=j,lanes=3}": "power of two",
+    "localize{loop=j,buffer=z}": "z is not a register",
+    "unroll{loop=i}": "unroll would break a rule",
 }
 
 
@@ -47,6 +49,11 @@ MORE = {
         """kernel k[N](y: f32[2 * N] out) pointwise {
              for i in 0..N { for j in 0..N { y[i + j] = f32(i) } } }""",
         "mixes the two indices",
+    ),
+    "unroll_and_jam{loop=i}": (
+        """kernel k(x: f32[4, 4] in, y: f32[4] inout) pointwise {
+             for i in 0..4 { for j in 0..4 { y[j] = y[j] * 0.5 + x[i, j] } } }""",
+        "iterations of the loop over i depend on each other",
     ),
     "vectorize{loop=i}": (
         """kernel k(x: f32[8] in, y: f32[8] out) pointwise {
