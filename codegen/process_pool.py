@@ -45,9 +45,9 @@ def give_runtime(data: bytes) -> None:
     _objects[:] = [data]
 
 
-def is_loaded() -> bool:
-    """Whether the pool is there already."""
-    return provide_pool.cache_info().currsize > 0
+def has_runtime() -> bool:
+    """Whether the runtime's code was given, or is loaded already."""
+    return bool(_objects) or provide_pool.cache_info().currsize > 0
 
 
 @cache

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
@@ -22,8 +23,10 @@ from stepwell.compilation import Compilation
 from stepwell.debug import KERNELS
 from stepwell.ir.collection import collection_paused
 from stepwell.report import Kernels, kernel_reports
+from stepwell.threads import provide_runtime
 from stepwell.version import compiler_digest
 
+_TURN = 0.0002  # seconds that a thread of Python has where others wait
 _compiles_here = False  # whether this process has compiled before
 
 
@@ -65,13 +68,13 @@ def artefact(compilation: Compilation, cache: DiskCache | None) -> Artefact:
         if kept is not None:
             compilation.trace.say(KERNELS, str(Kernels(kernel_reports(kept.report["kernels"]))))
             return kept
-    made = _compiled_apart(compilation) or _compiled(compilation)
+    made = _compiled_apart(compilation, cache) or _compiled(compilation)
     if cache is not None:
         cache.put(key, made.pack())
     return made
 
 
-def _compiled_apart(compilation: Compilation) -> Artefact | None:
+def _compiled_apart(compilation: Compilation, cache: DiskCache | None) -> Artefact | None:
     """Compiled in a child process, so that what compiling takes is given back: it is several times
     what most models take. None where it was not.
 
@@ -84,13 +87,15 @@ def _compiled_apart(compilation: Compilation) -> Artefact | None:
     _compiles_here = True
     if here or options.check_each_pass or trace.level or trace.folder:
         return None
-    data = in_child(lambda: _compiled(compilation).pack(), meanwhile=_load_loader)
+    data = in_child(lambda: _packed(compilation), meanwhile=lambda: provide_runtime(cache))
     return None if data is None else Artefact.unpack(data)
 
 
-def _load_loader() -> None:
-    """What loading needs."""
-    import stepwell.codegen.jit  # noqa: F401
+def _packed(compilation: Compilation) -> bytes:
+    """In a process of its own. The threads that call LLVM ask for Python's lock often and briefly:
+    with turns of 5 ms, as Python has them, they would mostly wait for the one that writes text."""
+    sys.setswitchinterval(_TURN)
+    return _compiled(compilation).pack()
 
 
 def _compiled(compilation: Compilation) -> Artefact:

@@ -41,9 +41,16 @@ def threads_of(
         return Threads()
     from stepwell.codegen import process_pool
 
-    if not process_pool.is_loaded():
-        process_pool.give_runtime(_runtime(cache))
+    provide_runtime(cache)
     return Threads(process_pool.pool(threads or 0), process_pool.thread_count(threads or 0))
+
+
+def provide_runtime(cache: DiskCache | None) -> None:
+    """Has the code of the pool at hand."""
+    from stepwell.codegen import process_pool
+
+    if not process_pool.has_runtime():
+        process_pool.give_runtime(_runtime(cache))
 
 
 def _runtime(cache: DiskCache | None) -> bytes:
