@@ -107,12 +107,12 @@ def _short(dim: Dim) -> str:
 def report(program: Program, graph: Graph | None) -> dict[str, Any]:
     """Kernels and memory of a planned program, as JSON. What it saves for a backward pass is known
     where the graph is that it was made of."""
-    from stepwell.lowering.plan_memory import memory_report
+    from stepwell.lowering.plan_memory import naive_bytes
     from stepwell.saved import saved_activations
 
     return {
         "kernels": calls_json(program),
-        "naive": dim_json(memory_report(program).naive),
+        "naive": dim_json(naive_bytes(program)),
         "saved": [
             {
                 "name": item.buffer.name,

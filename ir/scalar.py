@@ -248,9 +248,10 @@ def walk(expr: Expr) -> Iterator[Expr]:
     while waiting:
         expr = waiting.pop()
         yield expr
-        inside = children(expr)
-        if inside:
-            waiting.extend(reversed(inside))
+        if type(expr) is Binary:  # most are: half the time of all walks
+            waiting += (expr.y, expr.x)
+        else:
+            waiting += reversed(children(expr))
 
 
 def map_children(expr: Expr, f: Callable[[Expr], Expr]) -> Expr:

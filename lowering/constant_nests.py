@@ -28,26 +28,40 @@ class Packing:
     results: tuple[Buffer, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class _Nest:
+    """A statement at the top of a kernel, what it touches, and whether all that it depends on are
+    buffers: it uses no size, and can't fail."""
+
+    statement: Statement
+    reads: frozenset[str]
+    writes: frozenset[str]
+    closed: bool
+
+    @staticmethod
+    def of(statement: Statement) -> _Nest:
+        block = (statement,)
+        local = frozenset(bound_names(block))
+        fails = any(isinstance(s, Check) for s in statements(block))
+        closed = not fails and variables_of(block) <= local
+        return _Nest(statement, reads(block) - local, writes(block) - local, closed)
+
+
 def packings(kernel: Kernel) -> tuple[Packing, ...]:
     """The constant nests of a kernel, those that share no buffer apart."""
-    names = _constant_scratch(kernel)
-    nests = _constant_nests(kernel, names)
-    rest = [s for s in _nests(kernel) if not any(s is nest for nest in nests)]
-    read = reads(tuple(rest))
+    nests = [_Nest.of(s) for s in kernel.body if not isinstance(s, Alloc)]
+    constant = _constant_nests(kernel, nests, _constant_scratch(kernel, nests))
+    read = frozenset[str]().union(*(nest.reads for nest in nests if nest not in constant))
     found = []
-    for group in _connected(nests):
-        own = reads(tuple(group)) | writes(tuple(group))
+    for group in _connected(constant):
+        own = frozenset[str]().union(*(nest.reads | nest.writes for nest in group))
         allocations = [s for s in kernel.body if isinstance(s, Alloc) and s.buffer.name in own]
         results = tuple(s.buffer for s in allocations if s.buffer.name in read)
-        found.append(Packing((*allocations, *group), results))
+        found.append(Packing((*allocations, *(nest.statement for nest in group)), results))
     return tuple(packing for packing in found if packing.results)
 
 
-def _nests(kernel: Kernel) -> list[Statement]:
-    return [s for s in kernel.body if not isinstance(s, Alloc)]
-
-
-def _constant_scratch(kernel: Kernel) -> frozenset[str]:
+def _constant_scratch(kernel: Kernel, nests: Sequence[_Nest]) -> frozenset[str]:
     """The largest set of scratch buffers that constant nests over that set alone write."""
     names = frozenset(
         s.buffer.name
@@ -55,58 +69,50 @@ def _constant_scratch(kernel: Kernel) -> frozenset[str]:
         if isinstance(s, Alloc) and s.buffer.space == "scratch" and not _symbolic(s.buffer)
     )
     while names:
-        nests = _constant_nests(kernel, names)
-        kept = frozenset(name for name in names if _is_packed(kernel, name, nests))
+        constant = _constant_nests(kernel, nests, names)
+        kept = frozenset(name for name in names if _is_packed(name, nests, constant))
         if kept == names:
             break
         names = kept
     return names
 
 
-def _constant_nests(kernel: Kernel, scratch: frozenset[str]) -> list[Statement]:
-    constants = {
+def _constant_nests(kernel: Kernel, nests: Sequence[_Nest], scratch: frozenset[str]) -> list[_Nest]:
+    """Those that read only constants and this scratch, and write only this scratch."""
+    known = scratch.union(
         p.buffer.name for p in kernel.parameters if p.role == "const" and not _symbolic(p.buffer)
-    }
-    return [s for s in _nests(kernel) if _is_constant(s, constants | scratch, scratch)]
+    )
+    return [
+        nest
+        for nest in nests
+        if nest.closed and nest.writes and nest.writes <= scratch and nest.reads <= known
+    ]
 
 
 def _symbolic(buffer: Buffer) -> bool:
     return any(symbols(dim) for dim in buffer.shape)
 
 
-def _is_constant(nest: Statement, known: set[str], scratch: frozenset[str]) -> bool:
-    """Whether a statement reads only what is known, writes only scratch, and can't fail."""
-    block = (nest,)
-    local = set(bound_names(block))
-    written = writes(block) - local
-    if not written or not written <= scratch or not reads(block) - local <= known:
-        return False
-    if any(isinstance(s, Check) for s in statements(block)):
-        return False
-    return variables_of(block) <= local
-
-
-def _is_packed(kernel: Kernel, name: str, nests: Sequence[Statement]) -> bool:
+def _is_packed(name: str, nests: Sequence[_Nest], constant: Sequence[_Nest]) -> bool:
     """Whether constant nests, and they alone, write a buffer, all before others read it."""
     written = read = False
-    for statement in _nests(kernel):
-        constant = any(statement is nest for nest in nests)
-        if name in writes((statement,)):
-            if not constant or read:
+    for nest in nests:
+        ours = nest in constant
+        if name in nest.writes:
+            if not ours or read:
                 return False
             written = True
-        read = read or (not constant and name in reads((statement,)))
+        read = read or (not ours and name in nest.reads)
     return written
 
 
-def _connected(nests: Sequence[Statement]) -> list[list[Statement]]:
+def _connected(nests: Sequence[_Nest]) -> list[list[_Nest]]:
     """The nests in groups, in order: those that share a scratch buffer are in one."""
-    groups: list[tuple[list[Statement], frozenset[str]]] = []
+    groups: list[tuple[list[_Nest], frozenset[str]]] = []
     for nest in nests:
-        touched = writes((nest,))
-        near = [g for g in groups if g[1] & (touched | reads((nest,)))]
+        near = [g for g in groups if g[1] & (nest.writes | nest.reads)]
         groups = [g for g in groups if not any(g is other for other in near)]
-        members = [statement for group, _ in near for statement in group]
-        names = touched.union(*(written for _, written in near))
+        members = [each for group, _ in near for each in group]
+        names = nest.writes.union(*(written for _, written in near))
         groups.append(([*members, nest], names))
     return [group for group, _ in groups]

@@ -19,7 +19,7 @@ Each buffer that the loop writes is one of these, or the loop is not independent
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -38,10 +38,10 @@ from stepwell.ir.scalar import (
     Expr,
     Horizontal,
     Load,
-    Var,
     as_dim,
     coefficient,
     substitute,
+    variables,
     walk,
 )
 from stepwell.ir.size import (
@@ -75,9 +75,10 @@ def independent(kernel: Kernel, loop: For) -> frozenset[str] | None:
     """The scratch that each iteration needs for itself; None where they depend on each other."""
     own = {buffer.name for buffer in allocations(loop.body)}
     buffers = kernel_buffers(kernel)
-    found = list(accesses(loop))
+    written = writes(loop.body) - own
+    found = list(accesses(loop, written))
     private = {name for name in own if buffers[name].space == "scratch"}
-    for name in sorted(writes(loop.body) - own):
+    for name in sorted(written):
         if buffers[name].space == "register":
             return None
         uses = [access for access in found if access.buffer == name]
@@ -89,14 +90,14 @@ def independent(kernel: Kernel, loop: For) -> frozenset[str] | None:
     return frozenset(private)
 
 
-def accesses(loop: For) -> Iterator[Access]:
-    """Every load and store in the loop."""
-    yield from _Walk(loop.index).block(loop.body)
+def accesses(loop: For, buffers: Container[str]) -> Iterator[Access]:
+    """Every load and store of these buffers in the loop."""
+    yield from _Walk(loop.index, buffers).block(loop.body)
 
 
-def accesses_in(block: Block) -> Iterator[Access]:
-    """Every load and store in a block that no loop is around."""
-    yield from _Walk("").block(block)
+def accesses_in(block: Block, buffers: Container[str]) -> Iterator[Access]:
+    """Every load and store of these buffers in a block that no loop is around."""
+    yield from _Walk("", buffers).block(block)
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class _Walk:
     """What is around a statement."""
 
     index: str
+    buffers: Container[str]  # those in question
     loops: tuple[For, ...] = ()
     lets: Mapping[str, Expr] | None = None  # those that are integer arithmetic
     limits: tuple[tuple[Dim, Dim], ...] = ()
@@ -116,7 +118,7 @@ class _Walk:
             for expr in own_expressions(statement):
                 yield from at.loads(expr)
             match statement:
-                case Store(buffer=buffer, indices=indices):
+                case Store(buffer=buffer, indices=indices) if buffer in self.buffers:
                     yield replace(at.access(buffer, indices, at.fixed), is_store=True)
                 case For(index=index, extent=extent, body=body):
                     inside = replace(at, loops=(*at.loops, statement))
@@ -153,10 +155,12 @@ class _Walk:
 
     def loads(self, expr: Expr) -> Iterator[Access]:
         for part in walk(expr):
+            if not isinstance(part, (Load, Horizontal)) or part.buffer not in self.buffers:
+                continue
             if isinstance(part, Load):
                 steady = part.guard is None or self.steady(part.guard)
                 yield self.access(part.buffer, part.indices, self.fixed and steady)
-            elif isinstance(part, Horizontal):
+            else:
                 yield Access(part.buffer, (), self.loops, self.fixed)
 
     def access(self, buffer: str, indices: Sequence[Expr], fixed: bool) -> Access:
@@ -171,10 +175,11 @@ class _Walk:
 
     def steady(self, expr: Expr) -> bool:
         """Whether the value is the same in every iteration, and for all data."""
-        parts = list(walk(expr))
-        names = frozenset(part.name for part in parts if isinstance(part, Var))
-        data = any(isinstance(part, (Load, Horizontal)) for part in parts)
-        return not data and not self.varies(names)
+        if self.varies(variables(expr)):
+            return False
+        return as_dim(expr) is not None or not any(
+            isinstance(part, (Load, Horizontal)) for part in walk(expr)
+        )
 
 
 # ---------------------------------------------------------------------- private
@@ -199,21 +204,22 @@ def _mentions(block: Block, name: str) -> Iterator[object]:
 
 def are_apart(kernel: Kernel, loop: For, uses: Sequence[Access]) -> bool:
     """Whether iterations touch different slices of one axis, the same axis in all accesses."""
+    known = known_names(kernel)
 
     def slices(access: Access) -> Iterator[tuple[object, Slice]]:
         ranges = ranges_of(access.loops)
-        for axis, dim in subscripts(kernel, access):
+        for axis, dim in subscripts(known, access):
             found = slice_of(dim, loop.index, ranges, access.limits)
             if found is not None:
                 yield axis, found
 
-    return all(share_an_axis(map(slices, part)) for part in _parts(kernel, loop, uses))
+    return all(share_an_axis(map(slices, part)) for part in _parts(known, loop, uses))
 
 
-def _parts(kernel: Kernel, loop: For, uses: Sequence[Access]) -> list[list[Access]]:
+def _parts(known: Set[str], loop: For, uses: Sequence[Access]) -> list[list[Access]]:
     """Accesses by parts of the buffer that have nothing in common in any iteration: on the first
     axis on which there are several such."""
-    touched = [dict(_intervals(kernel, loop, access)) for access in uses]
+    touched = [dict(_intervals(known, loop, access)) for access in uses]
     for axis in touched[0] if touched else ():
         if all(axis in own for own in touched):
             order = sorted(range(len(uses)), key=lambda n: touched[n][axis])
@@ -228,10 +234,10 @@ def _parts(kernel: Kernel, loop: For, uses: Sequence[Access]) -> list[list[Acces
     return [list(uses)]
 
 
-def _intervals(kernel: Kernel, loop: For, access: Access) -> Iterator[tuple[object, Interval]]:
+def _intervals(known: Set[str], loop: For, access: Access) -> Iterator[tuple[object, Interval]]:
     """The first and the last number that each subscript is in all of the loop."""
     ranges = ranges_of((loop, *access.loops))
-    for axis, dim in subscripts(kernel, access):
+    for axis, dim in subscripts(known, access):
         low, high = lower_bound(dim, ranges), upper_bound(dim, ranges)
         if isinstance(low, int) and isinstance(high, int):
             yield axis, (low, high)
@@ -304,10 +310,14 @@ def most(extent: Dim) -> Dim:
     return extent
 
 
-def subscripts(kernel: Kernel, access: Access) -> Iterator[tuple[object, Dim]]:
-    """(which, dim) for each subscript over sizes and indices; and for neighbours that are s // w
-    and s % w, s as one."""
-    known = {*kernel.sizes, *index_names(kernel.body)}
+def known_names(kernel: Kernel) -> frozenset[str]:
+    """The kernel's sizes and loop indices: what a subscript that is a dim is made of."""
+    return frozenset((*kernel.sizes, *index_names(kernel.body)))
+
+
+def subscripts(known: Set[str], access: Access) -> Iterator[tuple[object, Dim]]:
+    """(which, dim) for each subscript over known sizes and indices; and for neighbours that are
+    s // w and s % w, s as one."""
     found = [as_dim(index) for index in access.indices]
     dims = [dim if dim is not None and symbols(dim) <= known else None for dim in found]
     for axis, dim in enumerate(dims):

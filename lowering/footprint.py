@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import islice
 
 from stepwell.ir.loop.core import Call, For, Kernel
 from stepwell.ir.scalar import coefficient
@@ -23,7 +24,7 @@ from stepwell.ir.size import (
     substitute,
     symbols,
 )
-from stepwell.lowering.dependence import Access, accesses_in, subscripts
+from stepwell.lowering.dependence import Access, accesses_in, known_names, subscripts
 from stepwell.lowering.partition import undealt
 
 Bounds = tuple[Dim, Dim]
@@ -62,10 +63,11 @@ class Footprints:
 def footprint(kernel: Kernel, name: str) -> list[Bounds | None]:
     """The bounds of what the kernel touches of a parameter, axis by axis."""
     (buffer,) = (p.buffer for p in kernel.parameters if p.buffer.name == name)
-    uses = [a for a in accesses_in(undealt(kernel.body)) if a.buffer == name][: _MOST + 1]
+    uses = list(islice(accesses_in(undealt(kernel.body), {name}), _MOST + 1))
     if not 0 < len(uses) <= _MOST:
         return [None] * len(buffer.shape)
-    dims = [dict(subscripts(kernel, access)) for access in uses]
+    names = known_names(kernel)
+    dims = [dict(subscripts(names, access)) for access in uses]
     found: list[Bounds | None] = []
     for axis in range(len(buffer.shape)):
         each = [_interval(d.get(axis), a, kernel) for d, a in zip(dims, uses, strict=True)]

@@ -22,6 +22,7 @@ from stepwell.lowering.dependence import (
     accesses,
     accesses_in,
     are_apart,
+    known_names,
     subscripts,
 )
 from stepwell.lowering.footprint import highest, lowest
@@ -50,7 +51,7 @@ def _reads_first(kernel: Kernel, block: Block, name: str) -> bool:
     """Whether no element of the buffer is read after the block has stored it."""
     stored: list[Access] = []
     for statement in block:
-        found = [access for access in accesses_in((statement,)) if access.buffer == name]
+        found = list(accesses_in((statement,), {name}))
         read = [access for access in found if not access.is_store]
         if not all(_disjoint(kernel, r, s) for r in read for s in stored):
             return False
@@ -64,7 +65,7 @@ def _inside(kernel: Kernel, statement: Statement, name: str) -> bool:
     """The same for a statement that reads and stores."""
     match statement:
         case For(body=body):
-            uses = [access for access in accesses(statement) if access.buffer == name]
+            uses = list(accesses(statement, {name}))
             return are_apart(kernel, statement, uses) and _reads_first(kernel, body, name)
         case If(then=then, otherwise=otherwise):
             return all(_reads_first(kernel, block, name) for block in (then, otherwise))
@@ -73,7 +74,8 @@ def _inside(kernel: Kernel, statement: Statement, name: str) -> bool:
 
 def _disjoint(kernel: Kernel, x: Access, y: Access) -> bool:
     """Whether on some axis all that one touches lies before all that the other touches."""
-    left, right = dict(subscripts(kernel, x)), dict(subscripts(kernel, y))
+    known = known_names(kernel)
+    left, right = dict(subscripts(known, x)), dict(subscripts(known, y))
     return any(
         _before(left[axis], x, right[axis], y) or _before(right[axis], y, left[axis], x)
         for axis in left.keys() & right.keys()

@@ -110,6 +110,7 @@ class _Sharing:
     def __init__(self, kernel: Kernel, grain: int, fork: int, teams: Sequence[int]) -> None:
         self.kernel, self.grain, self.fork, self.teams = kernel, grain, fork, teams
         self.buffers = kernel_buffers(kernel)
+        self.beginning = dict.fromkeys(index_names(kernel.body), 0)
         self.taken = taken_names(kernel)
         self.tasks = fresh_name(self.taken, "tasks")
         self.count: Dim = 1  # tasks for which the longest nest has work
@@ -200,7 +201,7 @@ class _Sharing:
 
     def _start(self, dim: Dim) -> Dim:
         """A dim where all loops are at their beginning: blocks at the end may be smaller."""
-        return substitute(dim, dict.fromkeys(index_names(self.kernel.body), 0))
+        return substitute(dim, self.beginning)
 
 
 def _with_own(block: Block, private: frozenset[str], task: str) -> Block:

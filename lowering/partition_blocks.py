@@ -13,7 +13,7 @@ legal where the body uses b with i alone, as a function of 4*b + i, and the part
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
 
 from stepwell.ir.dtypes import I64
@@ -34,6 +34,7 @@ from stepwell.lowering.dependence import (
     Access,
     Slice,
     accesses,
+    known_names,
     ranges_of,
     share_an_axis,
     slice_of,
@@ -162,23 +163,25 @@ def _independent(kernel: Kernel, blocks: Blocks) -> bool:
     """Whether no part of a block writes what another part, of any block, reads or writes."""
     own = {buffer.name for buffer in allocations(blocks.loop.body)}
     buffers = kernel_buffers(kernel)
-    found = list(accesses(blocks.loop))
-    for name in writes(blocks.loop.body) - own:
+    known = known_names(kernel)
+    written = writes(blocks.loop.body) - own
+    found = list(accesses(blocks.loop, written))
+    for name in written:
         if buffers[name].space == "register":
             return False
         uses = (access for access in found if access.buffer == name)
-        if not share_an_axis(_slices(kernel, access, blocks) for access in uses):
+        if not share_an_axis(_slices(known, access, blocks) for access in uses):
             return False
     return True
 
 
-def _slices(kernel: Kernel, access: Access, blocks: Blocks) -> Iterator[tuple[object, Slice]]:
+def _slices(known: Set[str], access: Access, blocks: Blocks) -> Iterator[tuple[object, Slice]]:
     """The slices of an axis whose subscript is c*(size*block + part) + r."""
     part = next((loop.index for loop in access.loops if loop.index in blocks.parts), None)
     if part is None:
         return
     inside = [loop for loop in access.loops if loop.index != part]
-    for key, dim in subscripts(kernel, access):
+    for key, dim in subscripts(known, access):
         step = coefficient(dim, blocks.loop.index)
         if step is None:
             continue

@@ -115,11 +115,15 @@ class MemoryReport:
 def memory_report(program: Program) -> MemoryReport:
     """How well a planned program uses its workspace."""
     blocks, _, _ = _blocks(_Run.of(program), reuse=True)
-    apart, _, _ = _blocks(_Run.of(program), reuse=False)
     sizes = [block.bytes for block in blocks]
     peak = largest([live_bytes(blocks, sizes, i) for i in range(len(program.steps))])
-    naive = sum((block.bytes for block in apart), start=0)
-    return MemoryReport(program.workspace or 0, naive, peak)
+    return MemoryReport(program.workspace or 0, naive_bytes(program), peak)
+
+
+def naive_bytes(program: Program) -> Dim:
+    """Bytes of workspace with no reuse at all."""
+    blocks, _, _ = _blocks(_Run.of(program), reuse=False)
+    return sum((block.bytes for block in blocks), start=0)
 
 
 def _blocks(run: _Run, reuse: bool) -> tuple[list[Block], dict[str, int], dict[int, int]]:
