@@ -8,8 +8,8 @@ in the order of how simple their formulas are, until one is close to what is liv
 nominal sizes): *by unit*, where blocks that are constants times the same product of sizes are
 packed like constants, and one of any other size lies above those that live with it; *by slot*,
 where a slot is as large as the largest block that it ever holds; and *stacked*, where blocks are
-packed at nominal sizes, and each then begins where the highest of those below it ends, whatever the
-sizes are.
+packed at small or at nominal sizes, and each then begins where the highest of those below it ends,
+whatever the sizes are.
 """
 
 from __future__ import annotations
@@ -53,8 +53,10 @@ def packed(blocks: Sequence[Block]) -> Packing:
     def waste(packing: Packing) -> float:
         return max(at(packing[1]) / max(1, bound) for at, bound in zip(_AT, least, strict=True))
 
+    stacked = [functools.partial(_stacked, at=at) for at in _AT] if len(blocks) <= MANY else []
+    ways: list[Callable[[Sequence[Block]], Packing]] = [_by_unit, _by_slot, *stacked]
     found: list[Packing] = []
-    for way in (_by_unit, _by_slot, _stacked)[: 3 if len(blocks) <= MANY else 2]:
+    for way in ways:
         found.append(way(blocks))
         if waste(found[-1]) <= CLOSE:
             return found[-1]
@@ -191,9 +193,9 @@ def _unit(bytes: Dim) -> tuple[Dim, int]:
     return 0, 0
 
 
-def _stacked(blocks: Sequence[Block]) -> Packing:
-    """Who lies above whom, among blocks whose lives overlap, is as packed at nominal sizes."""
-    places, _ = _pack([nominal(block.bytes) for block in blocks], blocks)
+def _stacked(blocks: Sequence[Block], at: Callable[[Dim], int]) -> Packing:
+    """Who lies above whom, among blocks whose lives overlap, is as packed at certain sizes."""
+    places, _ = _pack([at(block.bytes) for block in blocks], blocks)
     offsets: list[Dim] = [0] * len(blocks)
     below: list[set[int]] = [set() for _ in blocks]
     placed: list[int] = []
