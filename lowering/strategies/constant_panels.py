@@ -8,10 +8,13 @@ what is multiplied next in time:
 
 from __future__ import annotations
 
-from stepwell.ir.loop.core import For, Kernel, statements
-from stepwell.ir.scalar import Expr, loads
+from stepwell.ir.loop.core import For, Kernel, LoopKind, statements
+from stepwell.ir.scalar import Expr, loads, variables
 from stepwell.ir.target import Target
 from stepwell.lowering.knobs import choose, near
+from stepwell.lowering.strategies.products import factor_of, guards_on, outermost
+from stepwell.lowering.transforms.navigate import find_loop
+from stepwell.lowering.transforms.pack import pack
 from stepwell.lowering.transforms.prefetch_panels import prefetch_panels
 
 AHEAD = 4  # of the first cache, the part that holds what of the panels was prefetched
@@ -21,6 +24,21 @@ def is_constant(kernel: Kernel, factor: Expr) -> bool:
     """Whether a factor's elements are known before any run."""
     known = {p.buffer.name for p in kernel.parameters if p.role == "const"}
     return all(load.buffer in known for load in loads(factor))
+
+
+def pack_constant(
+    kernel: Kernel, columns: tuple[str, str, str], deep: str, outside: tuple[str, ...]
+) -> Kernel:
+    """Pack B over all columns, panel by panel, each contiguous in k: before everything else."""
+    b, (panel, vector, lane) = factor_of(kernel, deep, "b"), columns
+    used = [name for name in outside if name in variables(b)]
+    order = (*used, panel, deep, vector, lane)
+    loops = [(name, find_loop(kernel.body, name).extent) for name in order]
+    kinds: list[LoopKind] = ["serial"] * (len(used) + 2)
+    guards = guards_on(kernel, lane)
+    return pack(
+        kernel, b, "b_panels", loops, outermost(kernel), guards, (*kinds, "unrolled", "vector")
+    )
 
 
 def asked_ahead(kernel: Kernel, panels: str, target: Target) -> Kernel:

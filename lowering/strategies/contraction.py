@@ -31,7 +31,7 @@ from stepwell.ir.scalar import Expr, Load, variables
 from stepwell.ir.size import Dim
 from stepwell.ir.target import Target
 from stepwell.lowering.knobs import choose
-from stepwell.lowering.strategies.constant_panels import asked_ahead, is_constant
+from stepwell.lowering.strategies.constant_panels import asked_ahead, is_constant, pack_constant
 from stepwell.lowering.strategies.products import (
     Product,
     extent_of,
@@ -90,7 +90,7 @@ def _tiled(kernel: Kernel, found: Product, tile: Tile, target: Target) -> Kernel
     constant = is_constant(kernel, factor_of(kernel, deep, "b"))
     if constant:
         lanes = (panels.outer, vectors.outer, vectors.inner)
-        kernel = _pack_constant_b(kernel, lanes, deep, outside)
+        kernel = pack_constant(kernel, lanes, deep, outside)
     far = _packed(kernel, deep, "b") if constant else ""
     blocks = split(kernel, panels.outer, tile.column_panels, "bound", ("column_block", "panel"))
     columns = (blocks.inner, vectors.outer, vectors.inner)
@@ -196,21 +196,6 @@ def _pack_a(kernel: Kernel, row: tuple[str, str], deep: str, outside: tuple[str,
     # Rows innermost: the panel is written in order, and its rows are read as so many streams.
     kinds: tuple[LoopKind, ...] = ("serial", "serial", "unrolled")
     return pack(kernel, a, "a_panels", loops, before, guards_on(kernel, row[1]), kinds)
-
-
-def _pack_constant_b(
-    kernel: Kernel, columns: tuple[str, str, str], deep: str, outside: tuple[str, ...]
-) -> Kernel:
-    """Pack B over all columns, panel by panel, each contiguous in k: before everything else."""
-    b, (panel, vector, lane) = factor_of(kernel, deep, "b"), columns
-    used = [name for name in outside if name in variables(b)]
-    order = (*used, panel, deep, vector, lane)
-    loops = [(name, find_loop(kernel.body, name).extent) for name in order]
-    kinds: list[LoopKind] = ["serial"] * (len(used) + 2)
-    guards = guards_on(kernel, lane)
-    return pack(
-        kernel, b, "b_panels", loops, outermost(kernel), guards, (*kinds, "unrolled", "vector")
-    )
 
 
 def _pack_b(

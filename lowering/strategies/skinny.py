@@ -9,6 +9,10 @@ In: a nest whose heart is `acc[] = acc[] + x[i, k] * w`, with few rows i. Out, b
         part = sums[vector];  part += x[i, 8*k + 0..8] * w[8*k + 0..8, vector];  sums[vector] = part
       } }  epilogue from sums, by vectors }
 
+- w[j, k] of a constant w: panels of columns, packed once, contiguous in k (`constant_panels.py`);
+
+      for panel { for k { sums[vector] += x[i, k] * panels[panel, k, vector] } }
+
 - w[j, k], *dot products*: several rows of w at once, vectors along k, one sum of lanes per result.
 
       for column block { for j in block by 8 { lanes[8] += x[i, k] * w[j + 0..8, k] }
@@ -36,6 +40,7 @@ from stepwell.ir.scalar import index as scalar_index
 from stepwell.ir.size import Dim, ceildiv, provably_le, symbol, symbols
 from stepwell.ir.target import Target
 from stepwell.lowering.knobs import choose, near
+from stepwell.lowering.strategies.constant_panels import is_constant, pack_constant
 from stepwell.lowering.strategies.products import (
     Product,
     extent_of,
@@ -88,6 +93,8 @@ def schedule_skinny(kernel: Kernel, found: Product, target: Target) -> Kernel | 
     try:
         if along[0] == found.columns[-1]:
             return without_single_loops(_along_columns(nest))
+        if _is_packed_once(nest, target):
+            return without_single_loops(_panels(nest, target))
         return without_single_loops(_dot_products(nest, target))
     except ScheduleError:
         return None
@@ -156,6 +163,32 @@ def _along_columns(nest: _Nest) -> Kernel:
         kernel = jam(kernel, row, "unrolled")
     kernel = _unrolled(jam(kernel, vectors.inner, "vector"), terms.inner)
     return distribute(kernel, blocks.inner, terms.outer, room)
+
+
+def _is_packed_once(nest: _Nest, target: Target) -> bool:
+    """Whether the matrix is worth packing: it is constant, and may stay in a cache from one run to
+    the next."""
+    b = factor_of(nest.kernel, nest.deep, "b")
+    size = extent_of(nest.kernel, (nest.column, nest.deep))
+    small = isinstance(size, int) and size * b.dtype.bytes <= target.l3
+    return small and choose("pack_b", is_constant(nest.kernel, b), lambda: (False, True))
+
+
+def _panels(nest: _Nest, target: Target) -> Kernel:
+    rows = extent_of(nest.kernel, (nest.row,) if nest.row else ())
+    columns = extent_of(nest.kernel, (nest.column,))
+    assert isinstance(rows, int) and isinstance(columns, int)
+    sums = max(1, target.fma_latency * target.fma_ports // rows)  # so that none waits for another
+    width = nest.lanes * min(sums, -(-columns // nest.lanes))
+    panels = split(nest.kernel, nest.column, width, "guard", ("panel", "column"))
+    vectors = split(panels.kernel, panels.inner, nest.lanes, "guard", ("vector", "lane"))
+    lanes = (panels.outer, vectors.outer, vectors.inner)
+    kernel = pack_constant(simplify_kernel(vectors.kernel), lanes, nest.deep, nest.outside)
+    order = (panels.outer, *((nest.row,) if nest.row else ()), vectors.outer, vectors.inner)
+    kernel = reorder(kernel, nest.row or panels.outer, order)
+    for index in order[1:-1]:
+        kernel = jam(kernel, index, "unrolled")
+    return simplify_kernel(jam(kernel, vectors.inner, "vector"))
 
 
 def _dot_products(nest: _Nest, target: Target) -> Kernel:
