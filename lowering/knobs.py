@@ -25,7 +25,7 @@ Choice = TypeVar("Choice")
 
 KNOBS = {
     "vector_bits": "how wide vectors are",
-    "tile": "a product's register tile, and its blocks for the second cache",
+    "tile": "a product's register tile, and its blocks for the caches",
     "pack_a": "whether a product's rows are packed, or read where they lie",
     "pack_b": "whether a product's columns are packed, or read where they lie",
     "ahead": "bytes that constant panels are prefetched ahead; 0: not at all",
