@@ -208,35 +208,6 @@ def test_emit_every_stage(run: Run, files: Path, stage: str) -> None:
         assert run("emit", "net.well", "--stage", stage).out.encode() == content
 
 
-MANY = """\
-model many(x: f32[N, 4]) -> f32[N, 4] {
-    param a: f32[4] = ones
-    param b: f32[4] = ones
-    param c: f32[4] = ones
-    param d: f32[4] = ones
-    param e: f32[4] = ones
-    ((x * a + b) * c - d) / e
-}
-"""
-
-
-def test_the_code_is_the_same_in_every_process(tmp_path: Path) -> None:
-    """Sets of names are walked in an order that depends on the hash seed of the process."""
-    (tmp_path / "many.well").write_text(MANY)
-    command = [sys.executable, "-m", "stepwell", "emit", "many.well", "--stage", "llvm"]
-    texts = {
-        subprocess.run(
-            command,
-            env={**os.environ, "PYTHONHASHSEED": hash_seed},
-            cwd=tmp_path,
-            check=True,
-            capture_output=True,
-        ).stdout
-        for hash_seed in ("1", "2")
-    }
-    assert len(texts) == 1
-
-
 @pytest.mark.parametrize("stage", ["graph", "graph-opt", "loops", "loops-opt"])
 def test_ir_texts_read_back_and_run(run: Run, files: Path, stage: str) -> None:
     """Told apart by content: the file's name says nothing."""
