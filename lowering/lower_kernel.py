@@ -10,19 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from stepwell.ir.graph.core import Graph, Value
-from stepwell.ir.loop.core import (
-    Alloc,
-    Buffer,
-    Check,
-    For,
-    If,
-    Kernel,
-    KernelParameter,
-    Let,
-    Statement,
-    Store,
-)
-from stepwell.ir.scalar import variables
+from stepwell.ir.loop.analysis import variables_of
+from stepwell.ir.loop.core import Buffer, Kernel, KernelParameter
 from stepwell.ir.size import symbols
 from stepwell.ir.span import Span
 from stepwell.lowering.kernel_cost import flops
@@ -50,7 +39,8 @@ def lower_kernel(
         KernelParameter(Buffer(nest.outputs[i], value.type.dtype, value.type.shape), "out")
         for i, (_, value) in enumerate(region.results)
     ]
-    used = _used_sizes(body, buffers) & set(sizes)
+    shapes = (symbols(dim) for parameter in buffers for dim in parameter.buffer.shape)
+    used = variables_of(body).union(*shapes)
     ops = tuple(op.name for op in region.ops)
     return Kernel(
         name,
@@ -66,27 +56,3 @@ def lower_kernel(
 
 def _buffer(value: Value) -> Buffer:
     return Buffer(value.name, value.type.dtype, value.type.shape)
-
-
-def _used_sizes(body: Sequence[Statement], parameters: Sequence[KernelParameter]) -> set[str]:
-    used: set[str] = set()
-    for parameter in parameters:
-        for dim in parameter.buffer.shape:
-            used |= symbols(dim)
-    for statement in body:
-        match statement:
-            case For(extent=extent, body=inner):
-                used |= symbols(extent) | _used_sizes(inner, ())
-            case If(condition=condition, then=then, otherwise=otherwise):
-                used |= variables(condition) | _used_sizes((*then, *otherwise), ())
-            case Let(value=value):
-                used |= variables(value)
-            case Store(indices=indices, value=value):
-                for expr in (*indices, value):
-                    used |= variables(expr)
-            case Check(condition=condition):
-                used |= variables(condition)
-            case Alloc(buffer=buffer):
-                for dim in buffer.shape:
-                    used |= symbols(dim)
-    return used

@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from stepwell.ir.graph.core import Op, Value
-from stepwell.ir.scalar import Expr, Reduce, Var, loads, walk
+from stepwell.ir.scalar import Expr, Var, loads
 from stepwell.ir.size import product
+from stepwell.lowering.survey import reduces
 
 _RUN = 16  # elements side by side that are worth a loop of their own
 
@@ -31,7 +32,7 @@ def joins_runs(op: Op) -> bool:
 def joined_by(producers: Mapping[Value, Op], results: Sequence[Value]) -> Op | None:
     """The first concat in long runs that results of one shape read at their own elements; None
     where there is none, or the kernel reduces something: its rows are whole."""
-    if any(_reduces(op) for op in producers.values()):
+    if any(reduces(op) for op in producers.values()):
         return None
     seen, waiting = set[Value](), list(reversed(results))
     while waiting:
@@ -43,10 +44,6 @@ def joined_by(producers: Mapping[Value, Op], results: Sequence[Value]) -> Op | N
             return op
         waiting += reversed(_read_in_place(op))
     return None
-
-
-def _reduces(op: Op) -> bool:
-    return any(isinstance(e, Reduce) for formula in op.formulas() for e in walk(formula.value))
 
 
 def _read_in_place(op: Op) -> list[Value]:

@@ -121,7 +121,7 @@ class Survey:
         found: dict[Value, tuple[int, ...]] = {}
         for value, reads in self._reads.items():
             op = self.producers[value]
-            if len(reads) < 2 or not (self._reduces(op) or self._own_cost(op) >= COSTLY):
+            if len(reads) < 2 or not (reduces(op) or self._own_cost(op) >= COSTLY):
                 continue
             columns = list(zip(*reads.values(), strict=True))
             kept = tuple(i for i, column in enumerate(columns) if len(set(column)) > 1)
@@ -131,11 +131,13 @@ class Survey:
                 found[value] = kept
         return found
 
-    def _reduces(self, op: Op) -> bool:
-        return any(isinstance(e, Reduce) for f in op.formulas() for e in walk(f.value))
-
     def _own_cost(self, op: Op) -> int:
         return max(operations(formula.value) for formula in op.formulas())
+
+
+def reduces(op: Op) -> bool:
+    """Whether a formula of the op has a reduction in it."""
+    return any(isinstance(e, Reduce) for formula in op.formulas() for e in walk(formula.value))
 
 
 def always(condition: Expr, ranges: Ranges) -> bool:
@@ -145,20 +147,17 @@ def always(condition: Expr, ranges: Ranges) -> bool:
             return always(x, ranges) and always(y, ranges)
         case Binary(op="or", x=x, y=y):
             return always(x, ranges) or always(y, ranges)
-        case Binary(op="le" | "lt" | "ge" | "gt" as op, x=x, y=y):
+        case Binary(op="le" | "lt" | "ge" | "gt" | "eq" as op, x=x, y=y):
             left, right = index_dim(x, ranges), index_dim(y, ranges)
             if left is None or right is None:
                 return False
+            if op == "eq":
+                gap = left - right
+                return lower_bound(gap, ranges) == 0 and upper_bound(gap, ranges) == 0
             if op in ("ge", "gt"):
                 left, right = right, left
-            gap = lower_bound(right - left, ranges)
-            return gap is not None and provably_le(1 if op in ("lt", "gt") else 0, gap)
-        case Binary(op="eq", x=x, y=y):
-            left, right = index_dim(x, ranges), index_dim(y, ranges)
-            if left is None or right is None:
-                return False
-            low, high = lower_bound(left - right, ranges), upper_bound(left - right, ranges)
-            return low == 0 and high == 0
+            least = lower_bound(right - left, ranges)
+            return least is not None and provably_le(1 if op in ("lt", "gt") else 0, least)
     return False
 
 

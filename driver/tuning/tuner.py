@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from itertools import takewhile
+from itertools import count, takewhile
 from math import prod
 from typing import Any
 
@@ -114,7 +114,7 @@ class Tuner:
         self._inputs = random_inputs(model, self.sizes, {})  # tries some of them out
         if model.state is not None:
             model.state.block[:] = state
-        self.threads = tuple({model.with_threads(count).threads: 0 for count in self.threads})
+        self.threads = tuple({model.with_threads(n).threads: 0 for n in self.threads})
         return Trial.of(model, self._inputs, self.threads)
 
     @cached_property
@@ -147,7 +147,7 @@ class Tuner:
 
     def _search(self, climbs: Mapping[str, Climb]) -> None:
         longest = 0.0
-        for number in range(1 << 30):
+        for number in count():
             start = self.spent()
             left = self.budget - start - longest
             asked = dict(self._proposals(climbs, number)) if left > 0 or not number else {}

@@ -40,6 +40,7 @@ from stepwell.lowering.strategies.products import (
     fused_loops,
     guards_on,
     outermost,
+    packed_factor,
     plain_product,
     streams,
     stride,
@@ -91,7 +92,7 @@ def _tiled(kernel: Kernel, found: Product, tile: Tile, target: Target) -> Kernel
     if constant:
         lanes = (panels.outer, vectors.outer, vectors.inner)
         kernel = pack_constant(kernel, lanes, deep, outside)
-    far = _packed(kernel, deep, "b") if constant else ""
+    far = packed_factor(kernel, deep, "b") if constant else ""
     blocks = split(kernel, panels.outer, tile.column_panels, "bound", ("column_block", "panel"))
     columns = (blocks.inner, vectors.outer, vectors.inner)
     kernel = reorder(simplify_kernel(blocks.kernel), row, (blocks.outer, row, *columns))
@@ -211,14 +212,7 @@ def _pack_b(
     guards = guards_on(kernel, lane)
     kernel = pack(kernel, b, "b_panels", loops, before, guards, kinds)
     # With guards, panels stay outside: a panel's masks are made once for all of its rows.
-    return _in_order(kernel, _packed(kernel, deep, "b"), streams(b, lane) and not guards)
-
-
-def _packed(kernel: Kernel, deep: str, side: str) -> str:
-    """The scratch that a factor is read from."""
-    factor = factor_of(kernel, deep, side)
-    assert isinstance(factor, Load)
-    return factor.buffer
+    return _in_order(kernel, packed_factor(kernel, deep, "b"), streams(b, lane) and not guards)
 
 
 def _in_order(kernel: Kernel, packed: str, along: bool) -> Kernel:

@@ -24,8 +24,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from stepwell.ir.loop.analysis import expressions_of
-from stepwell.ir.loop.core import Block, For, If, Kernel, LoopKind, Store, statements
-from stepwell.ir.scalar import Binary, Const, Expr, Load, Var, loads, variables, walk
+from stepwell.ir.loop.core import Block, For, Kernel, LoopKind, Store
+from stepwell.ir.scalar import Binary, Const, Expr, Var, loads, variables, walk
 from stepwell.ir.size import product
 from stepwell.ir.target import Target
 from stepwell.lowering.knobs import choose
@@ -39,7 +39,15 @@ from stepwell.lowering.strategies.pieces import (
     split_piece,
 )
 from stepwell.lowering.strategies.pixel_tile import PixelTile, choose_pixel_tile
-from stepwell.lowering.strategies.products import Terms, find_terms, whole_a, without_outer_lets
+from stepwell.lowering.strategies.products import (
+    Terms,
+    factor_of,
+    find_terms,
+    guards_on,
+    packed_factor,
+    whole_a,
+    without_outer_lets,
+)
 from stepwell.lowering.transforms.fuse_loops import fuse_loops
 from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.navigate import find_loop, replace_loop
@@ -160,7 +168,7 @@ def _tiled(kernel: Kernel, found: Convolution, target: Target) -> Kernel:
     inner = {"panel": panels.outer, "vector": vectors.outer, "lane": vectors.inner}
     constant = is_constant(kernel, found.w)
     kernel, weights = _packed(kernel, found, (*found.images, *pixels)[0], inner)
-    far = _panels(kernel, found) if constant else ""
+    far = packed_factor(kernel, found.reduction[-1], "b") if constant else ""
     kernel = _padded(kernel, found, pixels[0], tile.lanes)
     piece = {**dict(zip(("row", "column")[-len(pixels) :], pixels, strict=True)), **inner}
     sizes = {"row": tile.rows, "column": tile.columns}
@@ -200,15 +208,6 @@ def _as_product(kernel: Kernel, found: Convolution) -> Kernel:
     return replace(kernel, body=replace_loop(kernel.body, found.reduction[-1], plain))
 
 
-def _factors(kernel: Kernel, innermost: str) -> tuple[Expr, Expr]:
-    """The image's and the weights' factor in the body of the reduction."""
-    store = find_loop(kernel.body, innermost).body[-1]
-    assert isinstance(store, Store) and isinstance(store.value, Binary)
-    both = store.value.y
-    assert isinstance(both, Binary)
-    return both.x, both.y
-
-
 def _joined(kernel: Kernel, pixels: tuple[str, ...]) -> tuple[Kernel, tuple[str, ...]]:
     """Rows and columns as one loop, where all arrays are walked through side by side."""
     if len(pixels) < 2:
@@ -234,33 +233,21 @@ def _tile(kernel: Kernel, found: Convolution, pixels: tuple[str, ...], target: T
 
 def _packed(kernel: Kernel, found: Convolution, outermost: str, loops: Piece) -> tuple[Kernel, int]:
     """Weights in panels, packed before all else; and their bytes."""
-    _, w = _factors(kernel, found.reduction[-1])
+    w = factor_of(kernel, found.reduction[-1], "b")
     groups = (name for name in found.images if name in variables(w))
     order = (*groups, loops["panel"], *found.reduction, loops["vector"], loops["lane"])
     rooms = [(name, find_loop(kernel.body, name).extent) for name in order]
     kinds: list[LoopKind] = ["serial" for _ in order]
     kinds[-1] = "vector"
-    lane = loops["lane"]
-    guards = [
-        s.condition
-        for s in statements(kernel.body)
-        if isinstance(s, If) and lane in variables(s.condition)
-    ]
+    guards = guards_on(kernel, loops["lane"])
     size = product([room for _, room in rooms])
     bytes = size * w.dtype.bytes if isinstance(size, int) else 0
     return pack(kernel, w, "weights", rooms, outermost, guards, kinds), bytes
 
 
-def _panels(kernel: Kernel, found: Convolution) -> str:
-    """The scratch that weights are read from."""
-    _, w = _factors(kernel, found.reduction[-1])
-    assert isinstance(w, Load)
-    return w.buffer
-
-
 def _padded(kernel: Kernel, found: Convolution, before: str, lanes: int) -> Kernel:
     """The image with its padding around it in scratch, where it has any."""
-    x, _ = _factors(kernel, found.reduction[-1])
+    x = factor_of(kernel, found.reduction[-1], "a")
     guarded = [load for load in loads(x) if load.guard is not None]
     if not guarded:
         return kernel

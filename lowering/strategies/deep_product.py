@@ -32,7 +32,6 @@ from stepwell.lowering.strategies.products import (
     without_outer_lets,
 )
 from stepwell.lowering.transforms.block_reduction import block_reduction
-from stepwell.lowering.transforms.navigate import ScheduleError
 
 BLOCK = 480  # terms, of which a few panels fill the first cache; of 1024, which a symbolic size is
 # taken for where work is shared, something is left over, so that what is left over is shared too
@@ -50,10 +49,7 @@ def schedule_deep_product(
     if found is None or not _is_deep(plain, found):
         return None
     plain, deep = fused_loops(plain_product(plain, found), found.reduction)
-    try:
-        blocks = block_reduction(plain, deep, BLOCK, outermost(plain))
-    except ScheduleError:
-        return None
+    blocks = block_reduction(plain, deep, BLOCK, outermost(plain))
     return kept_in_memory(plain, blocks, lambda whole: _nests(whole, target, schedule))
 
 

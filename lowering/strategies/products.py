@@ -222,11 +222,19 @@ def fused_loops(kernel: Kernel, names: tuple[str, ...]) -> tuple[Kernel, str]:
 
 
 def factor_of(kernel: Kernel, deep: str, side: str) -> Expr:
+    """The factor a or b of the terms of this reduction, as it is now."""
     store = find_loop(kernel.body, deep).body[-1]
     assert isinstance(store, Store) and isinstance(store.value, Binary)
     product_ = store.value.y
     assert isinstance(product_, Binary)
     return product_.x if side == "a" else product_.y
+
+
+def packed_factor(kernel: Kernel, deep: str, side: str) -> str:
+    """The scratch that a factor is read from, once it is packed."""
+    factor = factor_of(kernel, deep, side)
+    assert isinstance(factor, Load)
+    return factor.buffer
 
 
 def guards_on(kernel: Kernel, index: str) -> list[Expr]:

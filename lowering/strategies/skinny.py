@@ -55,7 +55,7 @@ from stepwell.lowering.transforms.distribute import distribute
 from stepwell.lowering.transforms.fission import fission
 from stepwell.lowering.transforms.jam import jam
 from stepwell.lowering.transforms.localize import localize
-from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
+from stepwell.lowering.transforms.navigate import find_loop, replace_loop
 from stepwell.lowering.transforms.pack import pack
 from stepwell.lowering.transforms.reorder import reorder
 from stepwell.lowering.transforms.simplify import simplify_kernel, without_single_loops
@@ -90,14 +90,11 @@ def schedule_skinny(kernel: Kernel, found: Product, target: Target) -> Kernel | 
     if not along:
         return None
     nest = _nest(kernel, found, target)
-    try:
-        if along[0] == found.columns[-1]:
-            return without_single_loops(_along_columns(nest))
-        if _is_packed_once(nest, target):
-            return without_single_loops(_panels(nest, target))
-        return without_single_loops(_dot_products(nest, target))
-    except ScheduleError:
-        return None
+    if along[0] == found.columns[-1]:
+        return without_single_loops(_along_columns(nest))
+    if _is_packed_once(nest, target):
+        return without_single_loops(_panels(nest, target))
+    return without_single_loops(_dot_products(nest, target))
 
 
 def _is_matrix(found: Product) -> bool:

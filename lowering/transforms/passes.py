@@ -7,6 +7,7 @@ Each is one method from kernel to kernel; what its options mean is told where th
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
@@ -39,7 +40,7 @@ from stepwell.lowering.transforms.vectorize_reduction import vectorize_reduction
 Loops = Program | Kernel
 
 
-class OfKernels:
+class OfKernels(ABC):
     """A transformation of every kernel of a program."""
 
     name: ClassVar[str]
@@ -64,9 +65,9 @@ class OfKernels:
         """Whether this kernel is to be changed."""
         return True
 
+    @abstractmethod
     def change(self, kernel: Kernel) -> Kernel:
         """The kernel, transformed. ScheduleError where that is not legal."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
