@@ -1,6 +1,6 @@
 """Element types of operands: nothing is promoted, and a literal must fit the type that it takes.
 
-i32[N] + f32[N]   →   SW0211 with a hint to cast          u8[N] + 300   →   SW0214
+i32[N] + f32[N]   →   SW0211 with a hint to cast          u8[N] + 300, f32[N] * 1e40   →   SW0214
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from stepwell.frontend.elaboration import Elaboration
 from stepwell.frontend.values import Tensor
 from stepwell.ir.diagnostics import Label
-from stepwell.ir.dtypes import DType
+from stepwell.ir.dtypes import F64, DType
 from stepwell.ir.span import Span
 
 
@@ -74,3 +75,32 @@ def check_literal(
                 f"{value} is outside of {dtype}, which holds {bounds.min} to {bounds.max}",
                 labels,
             )
+    if dtype.is_float and math.isfinite(value):
+        _check_float(e, value, dtype, labels)
+
+
+def _check_float(e: Elaboration, value: float, dtype: DType, labels: list[Label]) -> None:
+    """Rounding is as it may be; but a number never becomes an infinity, nor 0."""
+    rounded = dtype.plain(value)
+    limits = _LIMITS(dtype.numpy)
+    wider = "" if dtype == F64 else f"; {_ROOMY[dtype.name]} has a wider range"
+    if math.isinf(rounded):
+        sign = "-" if value < 0 else ""
+        e.fail_labels(
+            "SW0214",
+            f"{value:g} is outside of {dtype}, whose largest number is {float(limits.max):g}",
+            labels,
+            help=f"infinity is written `{sign}inf`{wider}",
+        )
+    if rounded == 0 and value != 0:
+        e.fail_labels(
+            "SW0214",
+            f"{value:g} would be 0 in {dtype}, whose smallest number is "
+            f"{float(limits.smallest_subnormal):g}",
+            labels,
+            help=f"write 0 if that is meant{wider}",
+        )
+
+
+_LIMITS: Any = ml_dtypes.finfo  # NumPy's, and bfloat16's
+_ROOMY = {"f16": "f32", "bf16": "f64", "f32": "f64"}

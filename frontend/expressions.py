@@ -9,6 +9,7 @@ notation: which one an operator means is decided by the values that it meets.
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from stepwell.frontend import syntax as s
@@ -86,8 +87,10 @@ def _in_nn(name: str) -> bool:
 
 @evaluates(s.Number)
 def _number(e: Elaboration, node: s.Number) -> Any:
-    if node.value in (float("inf"),):
+    if node.value == math.inf:
         e.fail("SW0501", "this number is too large for a 64-bit float", node.span)
+    if node.value == 0 and re.match(r"[0._]*[1-9]", node.text):
+        e.fail("SW0501", "this number is too small for a 64-bit float", node.span)
     if isinstance(node.value, int) and node.value > 2**63:
         e.fail("SW0501", "this whole number has more than 64 bits", node.span)
     return node.value

@@ -9,6 +9,7 @@ import math
 
 from stepwell.frontend import syntax as s
 from stepwell.frontend.elaboration import Elaboration
+from stepwell.frontend.element_types import check_literal
 from stepwell.frontend.evaluation import evaluate
 from stepwell.frontend.suggest import did_you_mean
 from stepwell.ir.types import TensorType
@@ -33,7 +34,7 @@ def initializer_text(e: Elaboration, node: s.Expr | None, type: TensorType) -> s
         return "glorot_uniform" if type.rank > 1 and type.dtype.is_float else "zeros"
     name = _free_name(e, node)
     if name is None:
-        return f"constant({_number(e, node)})"
+        return f"constant({_number(e, node, type)})"
     if name not in NAMES:
         shown = [*PLAIN, *SCALED, *(f"{n}({what})" for n, what in WITH_NUMBER.items())]
         help = did_you_mean(name, NAMES) or f"initialisers: {', '.join(shown)}"
@@ -42,7 +43,7 @@ def initializer_text(e: Elaboration, node: s.Expr | None, type: TensorType) -> s
         e.fail("SW0407", f"`{name}` draws floats; this parameter is {type.dtype}", node.span)
     arguments = _arguments(node)
     if len(arguments) == 1 and name not in PLAIN:
-        return f"{name}({_number(e, arguments[0])})"
+        return f"{name}({_number(e, arguments[0], type)})"
     if arguments or name in WITH_NUMBER:
         takes = f"`{name}({WITH_NUMBER[name]})`" if name in WITH_NUMBER else f"`{name}`"
         e.fail("SW0407", f"`{name}` takes {_counted(name)}", node.span, help=f"write {takes}")
@@ -67,8 +68,9 @@ def _counted(name: str) -> str:
     return "no number" if name in PLAIN else "one number"
 
 
-def _number(e: Elaboration, node: s.Expr) -> str:
+def _number(e: Elaboration, node: s.Expr, type: TensorType) -> str:
     value = evaluate(e, node)
     if isinstance(value, (int, float)) and math.isfinite(value):
-        return repr(float(value)) if not isinstance(value, bool) else str(float(value))
+        check_literal(e, value, type.dtype, node.span)
+        return repr(float(value))
     e.fail("SW0407", "an initialiser takes a number known at compile time", node.span)

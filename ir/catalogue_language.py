@@ -303,14 +303,15 @@ model f(x: i32[N]) -> i32[N] {
         (
             "A number literal takes the element type of the tensor that it meets. A "
             "fraction does not fit an integer type, nor 300 the type u8, nor a number "
-            "the type bool."
+            "the type bool. A float is rounded, but a number too large for its type would "
+            "be infinite, and one too small would be 0: those are mistakes, too."
         ),
         """\
 model f(x: i32[N]) -> i32[N] {
     x * 0.5
 }
 """,
-        "Cast the tensor, or write another number.",
+        "Cast the tensor, or write another number; infinity is written `inf`.",
     ),
     Entry(
         "SW0215",

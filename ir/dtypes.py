@@ -63,7 +63,10 @@ class DType:
             return int(value)
         if self.bits == 32:
             return ctypes.c_float(value).value
-        return float(value) if self.bits == 64 else float(self.numpy.type(value))
+        if self.bits == 64:
+            return float(value)
+        with np.errstate(over="ignore"):
+            return float(self.numpy.type(value))
 
     @property
     def lowest(self) -> float | int | bool:
