@@ -14,6 +14,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from stepwell.ir.diagnostics import InputError
+
+
+def require_file(path: str | Path, what: str) -> Path:
+    """The path of a file to write later. InputError where it is none, or its folder is missing."""
+    if not isinstance(path, str | Path):
+        raise InputError(f"{what}: {path!r} is no path")
+    if not Path(path).absolute().parent.is_dir():
+        raise InputError(f"{what} {path}: there is no such folder")
+    if Path(path).is_dir():
+        raise InputError(f"{what} {path} is a folder, not a file")
+    return Path(path)
+
 
 def write_file(path: str | Path, data: bytes | str, executable: bool = False) -> None:
     """Write beside `path`, then rename over it. A device or a pipe is written to directly.

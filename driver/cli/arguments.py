@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import zipfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,12 +64,6 @@ def add_compilation(parser: argparse.ArgumentParser) -> None:
         "--check-each-pass", action="store_true",
         help="after every pass parse the text back, verify, and run before and after",
     )  # fmt: skip
-
-
-def require_folder(option: str, path: str) -> None:
-    """CommandError where an option names a file in a folder that is not there."""
-    if not Path(path).absolute().parent.is_dir():
-        raise CommandError(f"{option} {path}: there is no such folder")
 
 
 def options(args: argparse.Namespace, model: str | None) -> Options:

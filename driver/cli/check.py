@@ -6,15 +6,16 @@ import argparse
 import json
 
 from stepwell.cli.arguments import add_json
-from stepwell.ir.diagnostics import UserError
+from stepwell.ir.diagnostics import InputError, UserError, VerifyError
 from stepwell.programs import entry_names
 from stepwell.source import read_source
-from stepwell.terminal import print_diagnostics
+from stepwell.terminal import print_diagnostics, print_error
 
 HELP = "find every mistake in a program"
 DESCRIPTION = """\
 Parse, resolve and check programs (or IR texts), and print every mistake with its place.
-Nothing is compiled and nothing runs. Exit code 1 if there is a mistake."""
+Nothing is compiled and nothing runs. Exit code 1 if there is a mistake, 2 if a file can't be
+read; the others are checked all the same."""
 EXAMPLE = "stepwell check examples/digits/digits.well"
 
 
@@ -25,11 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     faults: list[UserError] = []
+    code = 0
     for path in args.files:
-        source = read_source(path)
         try:
-            models, trains = entry_names(source)
+            models, trains = entry_names(read_source(path))
+        except (InputError, VerifyError) as error:
+            code = 2 if isinstance(error, InputError) else max(code, 1)
+            print_error(str(error))
+            continue
         except UserError as error:
+            code = max(code, 1)
             faults.append(error)
             if not args.json:
                 print_diagnostics(error)
@@ -40,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         found = [item.as_json() for error in faults for item in error.diagnostics]
         print(json.dumps(found, indent=2))
-    return 1 if faults else 0
+    return code
 
 
 def _count(names: list[str], kind: str) -> str:

@@ -23,12 +23,11 @@ from stepwell.cli.arguments import (
     add_weights,
     options,
     read_inputs,
-    require_folder,
 )
 from stepwell.comparison import check
 from stepwell.compilation import Compilation
 from stepwell.debug import Trace
-from stepwell.files import write_file
+from stepwell.files import require_file, write_file
 from stepwell.model import Model
 from stepwell.signature import SEED
 from stepwell.source import read_source
@@ -78,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output and not args.output.endswith((".npz", ".npy")):
         raise CommandError(f"--output {args.output}: the name must end in .npz or .npy")
     if args.output:
-        require_folder("--output", args.output)
+        require_file(args.output, "--output")
     require_count(args.threads)
     inputs = read_inputs(args.input)
     if Path(args.file).suffix == ".so":

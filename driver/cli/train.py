@@ -14,8 +14,8 @@ from stepwell.cli.arguments import (
     add_json,
     add_threads,
     options,
-    require_folder,
 )
+from stepwell.files import require_file
 from stepwell.ir.diagnostics import InputError
 from stepwell.source import read_source
 from stepwell.terminal import print_note
@@ -87,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
         trainer.fit(
             data, epochs=args.epochs, batch=args.batch, valid=valid, checkpoint=checkpoint,
             seconds=args.checkpoint_seconds, steps=args.checkpoint_steps, log=log,
-            logdir=args.logdir, plot=args.plot, show=not args.quiet, overwrite=args.overwrite,
+            logdir=args.logdir, plot=args.plot, show=not args.quiet,
+            overwrite=True,  # what there was has been looked for
         )  # fmt: skip
     except KeyboardInterrupt:
         return 130
@@ -110,7 +111,7 @@ def _require(args: argparse.Namespace) -> None:
     if args.batch is not None and args.batch < 1:
         raise CommandError(f"--batch {args.batch}: at least 1")
     if args.out is not None:
-        require_folder("--out", args.out)
+        require_file(args.out, "--out")
 
 
 def _require_free(

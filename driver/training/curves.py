@@ -11,7 +11,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from stepwell.files import write_file
+from stepwell.files import require_file, write_file
 from stepwell.ir.diagnostics import InputError
 from stepwell.training.listeners import Listener
 from stepwell.training.position import Position, Record
@@ -27,11 +27,9 @@ class Curves(Listener):
             raise InputError(
                 "a picture needs the package `matplotlib`: pip install 'stepwell[plot]'"
             )
-        self._path = Path(path)
+        self._path = require_file(path, "the picture")
         if self._path.suffix != ".png":
             raise InputError(f"the picture {path}: the name must end in .png")
-        if not self._path.absolute().parent.is_dir():
-            raise InputError(f"the picture {path}: there is no such folder")
 
     def end(self, position: Position) -> None:
         if position.history:

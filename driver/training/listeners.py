@@ -9,6 +9,7 @@ In: records of steps and epochs. Out: to every listener the same, in order.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,5 +76,6 @@ class Listeners(Listener):
             each.say(text)
 
     def end(self, position: Position) -> None:
-        for each in self.all:
-            each.end(position)
+        with ExitStack() as rest:  # one that fails is not the last
+            for each in reversed(self.all):
+                rest.callback(each.end, position)

@@ -15,6 +15,7 @@ import os
 from pathlib import Path
 from typing import TextIO
 
+from stepwell.files import require_file
 from stepwell.training.listeners import Listener, Plan
 from stepwell.training.position import Position, Record
 
@@ -23,14 +24,15 @@ class JsonLines(Listener):
     """Writes to `path`, every `every` steps."""
 
     def __init__(self, path: str | Path, every: int = 10) -> None:
-        self._path, self._every = Path(path), every
+        self._path, self._every = require_file(path, "log"), every
         self._file: TextIO | None = None
 
     def begin(self, plan: Plan, position: Position) -> None:
         kept = 0 if position.step == 0 else _known(self._path, position)
         self._file = self._path.open("r+" if kept else "w", encoding="utf-8", buffering=1)
-        self._file.truncate(kept)
-        self._file.seek(0, os.SEEK_END)
+        if self._path.is_file():  # a device or a pipe has no end to go to
+            self._file.truncate(kept)
+            self._file.seek(0, os.SEEK_END)
 
     def step(self, position: Position, results: Record, samples: int) -> None:
         if position.step % self._every == 0:
@@ -52,7 +54,7 @@ class JsonLines(Listener):
 
 def _known(path: Path, position: Position) -> int:
     """The bytes of the lines up to `position`."""
-    if not path.exists():
+    if not path.is_file():
         return 0
     size = 0
     for line in path.read_bytes().splitlines(keepends=True):

@@ -6,12 +6,14 @@ listeners that heard of every step and epoch.
     epoch:  for each batch   step · tell · keep where it is time        evaluate · tell · keep
 
 However a run ends, the checkpoint is whole and the steps after it are all that is lost. A signal
-ends it after the step and one more checkpoint. A loss that is no finite number ends it with the op
+ends it after the step and one more checkpoint, and so do data that do not fit and a listener that
+fails. A loss that is no finite number ends it with the op
 that made it (`nonfinite.py`), found by going through the steps since the checkpoint again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import tempfile
 import time
@@ -20,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stepwell.ir.diagnostics import InputError
+from stepwell.ir.diagnostics import InputError, UserError
 from stepwell.training.checkpoint import drop_leavings, read_checkpoint, steps_in
 from stepwell.training.data import Batch, Data, Samples, rows_of
 from stepwell.training.interruption import Interruption
@@ -81,8 +83,12 @@ def listeners_for(
     show: bool,
     more: tuple[Listener, ...] = (),
 ) -> Listeners:
-    """Those that were asked for. InputError where a package that one needs is missing."""
-    found: list[Listener] = list(more)
+    """Those that were asked for. InputError where one is none, or its package or folder is
+    missing."""
+    found: list[Listener] = []
+    for each in more:
+        if not isinstance(each, Listener):
+            raise InputError(f"listeners: {each!r} is no Listener")
     if log is not None:
         from stepwell.training.log import JsonLines
 
@@ -99,7 +105,7 @@ def listeners_for(
         from stepwell.training.display import display
 
         found.append(display())
-    return Listeners(found)
+    return Listeners((*found, *more))  # ours have heard what others fail at
 
 
 @dataclass
@@ -153,12 +159,18 @@ class Run:
 
     def _told(self, interruption: Interruption) -> None:
         position = self.trainer.position
-        self.listeners.begin(self._plan(), position)
         try:
+            self.listeners.begin(self._plan(), position)
             while position.epoch < self.epochs and not interruption.signal:
                 self._epoch(interruption)
             if interruption.signal and self.keeping.path is not None:
                 self.listeners.say(f"stopped after step {position.step}: see {self._path}")
+        except UserError:
+            raise  # the checkpoint is from before that step
+        except Exception:
+            with contextlib.suppress(OSError):  # the disk may be what failed
+                self._keep()
+            raise
         finally:
             self.listeners.end(self.trainer.position)
 
@@ -199,8 +211,8 @@ class Run:
             raise self._blame()
         rows, now = rows_of(arrays, trainer.model.signature.inputs), time.perf_counter()
         place = f"epoch {trainer.position.epoch + 1}, from step {trainer.position.step} on"
-        self._spoiled.look(results, place, arrays)
         trainer.position.stepped(results, rows, now - start)
+        self._spoiled.look(results, place, arrays)
         self.listeners.step(trainer.position, results, rows)
 
     def _record(self) -> Record:

@@ -23,6 +23,7 @@ from stepwell.api import compiled_model
 from stepwell.arrays import Array
 from stepwell.compilation import Compilation, Options, Static
 from stepwell.debug import Trace
+from stepwell.files import require_file
 from stepwell.ir.diagnostics import InputError
 from stepwell.model import Model
 from stepwell.passes import run_steps
@@ -56,6 +57,7 @@ def trainer(
     statics: Mapping[str, Static] | None = None,
     target_cpu: str | None = None,
     fast_math: bool = False,
+    winograd: bool = True,
     check_each_pass: bool = False,
     cache: bool = True,
     tuning: str | Path | None = None,
@@ -69,6 +71,7 @@ def trainer(
     weights   the model's parameters: a file, or a mapping from path to array; the optimiser's
               states begin as their initialisers say
     threads   an upper bound; results do not depend on it, bit for bit
+    winograd  of the evaluation; a step's convolutions never take that method
 
     The other arguments are those of `stepwell.compile`. Raises UserError where the program is at
     fault, InputError where an argument is.
@@ -79,7 +82,7 @@ def trainer(
     if not isinstance(weights, str | Path | Mapping | None):
         raise InputError(f"weights: {type(weights).__name__} is no path and no mapping to arrays")
     options = Options(
-        train, target_cpu, fast_math, check_each_pass, tuple((statics or {}).items()),
+        train, target_cpu, fast_math, check_each_pass, tuple((statics or {}).items()), winograd,
         tuning=None if tuning is None else str(tuning), mode="step",
     )  # fmt: skip
     return Trainer(as_source(source), options, weights, seed, threads, cache)
@@ -210,7 +213,7 @@ class Trainer:
             if valid is None
             else as_data(valid, inputs, _batch_for(valid, learned.batch), "the held-out data")
         )
-        path = None if checkpoint is None else Path(checkpoint)
+        path = None if checkpoint is None else require_file(checkpoint, "checkpoint")
         keeping = Keeping(path, seconds, steps, overwrite)
         Run(self, learned, held_out, epochs, shuffle, keeping, chosen).go()
         return self.history

@@ -98,6 +98,19 @@ def test_check_finds_mistakes(run: Run, files: Path) -> None:
     assert "\x1b" not in done.err
 
 
+def test_check_goes_on_after_a_file_that_cannot_be_read(run: Run, files: Path) -> None:
+    (files / "bad.sw").write_text(
+        "graph @g(%x: f32[2]) {\n  %y = neg(%x) : f32[3]\n  return y = %y\n}"
+    )
+    done = run("check", "none.well", "bad.sw", "wrong.well", "net.well")
+    assert done.code == 2
+    assert "error: no file none.well" in done.err
+    assert "error[SW0203]" in done.err
+    assert "neg gives f32[2], not f32[3]" in done.err
+    assert done.out == "net.well: no mistakes, 1 model: net\n"
+    assert run("check", "bad.sw", "net.well").code == 1
+
+
 def test_check_as_json(run: Run, files: Path) -> None:
     done = run("check", "--json", "wrong.well")
     assert done.code == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,14 @@ def data() -> dict[str, Array]:
 def file(tmp_path: Path) -> Path:
     (tmp_path / "net.well").write_text(PROGRAM)
     return tmp_path / "net.well"
+
+
+def test_a_trainer_takes_the_options_of_a_compilation() -> None:
+    compiled, trained = (dict(inspect.signature(f).parameters) for f in (sw.compile, sw.trainer))
+    assert compiled.pop("model").default is trained.pop("train").default is None
+    assert {name: (p.default, p.annotation) for name, p in compiled.items()} == {
+        name: (p.default, p.annotation) for name, p in trained.items()
+    }
 
 
 def test_training_evaluating_and_running_agree(file: Path, data: dict[str, Array]) -> None:

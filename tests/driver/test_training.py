@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -151,6 +152,9 @@ def test_data_that_do_not_fit(data: dict[str, Array], change: dict[str, Any], me
         ({"batch": 0}, "batch: 0 is not at least 1"),
         ({"epochs": 0}, "epochs: 0 is not at least 1"),
         ({"checkpoint": "a.ckpt"}, "must end in .safetensors"),
+        ({"checkpoint": "none/a.safetensors"}, "there is no such folder"),
+        ({"log": print}, "is no path"),
+        ({"listeners": (print,)}, "is no Listener"),
         ({"plot": "a.pdf"}, "must end in .png"),
         ({"plot": "none/a.png"}, "there is no such folder"),
         ({"data": [(np.ones((2, 20), "f"), np.ones((3, 10), "f"))]}, "step 1: input `y` is f32[3"),
@@ -237,7 +241,7 @@ class _Stop(Listener):
     def step(self, position: Position, results: Record, samples: int) -> None:
         if position.step == self.at:
             if not self.number:
-                raise RuntimeError("the machine stops")
+                raise SystemExit("the machine stops")
             signal.raise_signal(self.number)
 
 
@@ -258,7 +262,7 @@ def test_a_run_goes_on_to_the_same_bits(
 
     whole, stopped, resumed = _trainer(seed=5), _trainer(seed=5), _trainer(seed=0)
     fit(whole, "whole")
-    with pytest.raises(RuntimeError):
+    with pytest.raises(SystemExit):
         fit(stopped, "parts", listeners=(_Stop(14),))
     # written while the run goes on, and lost with it
     with (tmp_path / "parts.jsonl").open("a") as log:
@@ -292,6 +296,46 @@ def test_an_interrupt_waits_for_the_step_and_a_checkpoint(
     whole = _trainer()
     whole.fit(data, epochs=9, batch=32, show=False)
     assert _same(whole, trainer)
+
+
+class _Broken(Listener):
+    def __init__(self, method: str) -> None:
+        self.method, self.ended = method, False
+
+    def epoch(self, position: Position, record: Record) -> None:
+        if self.method == "epoch":
+            raise RuntimeError("no space")
+
+    def end(self, position: Position) -> None:
+        self.ended = True
+        if self.method == "end":
+            raise RuntimeError("no space")
+
+
+@pytest.mark.parametrize(("method", "steps"), [("epoch", 3), ("end", 9)])
+def test_a_listener_that_fails_loses_nothing(
+    data: dict[str, Array], tmp_path: Path, method: str, steps: int
+) -> None:
+    trainer, path, log = _trainer(), tmp_path / "c.safetensors", tmp_path / "log.jsonl"
+    broken = (_Broken(method), _Broken("none"))
+    with pytest.raises(RuntimeError, match="no space"):
+        trainer.fit(data, epochs=3, batch=32, show=False, checkpoint=path, listeners=broken,
+                    log=log)  # fmt: skip
+    assert all(each.ended for each in broken)
+    assert read_checkpoint(path).position.step == trainer.position.step == steps
+    trainer.fit(data, epochs=3, batch=32, show=False, checkpoint=path, log=log)
+    whole = _trainer()
+    whole.fit(data, epochs=3, batch=32, show=False)
+    assert _same(whole, trainer)
+    assert len(log.read_text().splitlines()) == 3
+
+
+def test_a_log_may_be_a_pipe(data: dict[str, Array]) -> None:
+    reader, writer = os.pipe()
+    _trainer().fit(data, epochs=2, batch=32, show=False, log=f"/dev/fd/{writer}")
+    os.close(writer)
+    with os.fdopen(reader) as lines:
+        assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
 
 
 def test_a_checkpoint_that_does_not_fit(data: dict[str, Array], tmp_path: Path) -> None:
