@@ -13,7 +13,7 @@ import stepwell as sw
 from stepwell.artefact import cache_key
 from stepwell.compilation import Compilation, Options
 from stepwell.ir.loop.core import Kernel
-from stepwell.ir.target import host
+from stepwell.ir.target import host, named
 from stepwell.lowering.knobs import KNOBS, as_fields, offers
 from stepwell.lowering.schedule import Schedule, schedule_kernel
 from stepwell.lowering.tuning import Database, kernel_key, target_key
@@ -110,7 +110,8 @@ def test_tune_refuses(run: Run, product: Path, arguments: list[str], message: st
 
 
 def test_a_climb_takes_what_is_faster_and_goes_on_from_there() -> None:
-    climb = Climb(_kernel(), lambda kernel: schedule_kernel(kernel, host()), {})
+    machine = named("x86-64-v4")  # of more than one width of vectors
+    climb = Climb(_kernel(), lambda kernel: schedule_kernel(kernel, machine), {})
     first = climb.propose()
     assert first is not None
     climb.told(0.5)

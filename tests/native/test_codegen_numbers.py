@@ -17,6 +17,7 @@ from stepwell.codegen.llvm import llvm_text
 from stepwell.codegen.undefined import foreign_symbols
 from stepwell.ir.diagnostics import InternalError
 from stepwell.ir.dtypes import ALL, BY_NAME
+from stepwell.ir.target import named
 
 MACHINES = {target.name: target for target in machines()}
 NAMES = list(MACHINES)
@@ -302,11 +303,11 @@ def test_no_runtime_library_is_called(target, lanes):
     assert foreign_symbols(made.needs, made.defines) == set()
 
 
-def test_relu_is_one_instruction():
-    machine = MACHINES[NAMES[0]]
-    if machine.architecture != "x86_64":
-        return
-    text = llvm_text(kernel_program(elementwise("max(x0, 0.0)", ["f32"], "f32")), machine)
+@pytest.mark.parametrize("target", ["x86-64-v2", "x86-64-v3", "x86-64-v4"])
+def test_relu_is_one_instruction(target):
+    machine = named(target)
+    relu = elementwise("max(x0, 0.0)", ["f32"], "f32", machine.lanes(BY_NAME["f32"]))
+    text = llvm_text(kernel_program(relu), machine)
     code = assembly(text, machine).split("each.kernel.each:")[1].split(".cfi_endproc")[0]
     assert len(re.findall(r"\tv?max", code)) == 1
     assert "cmpunord" not in code and "blend" not in code
