@@ -50,11 +50,11 @@ from stepwell.ir.scalar import (
     variables,
     walk,
 )
+from stepwell.lowering.strategies.convolution import NARROWEST
 
 Permutation = tuple[int, ...]
 
 FEW = 16  # channels below which an image is read as it lies
-GROUP = 8  # channels of a group from which on they fill enough of a vector
 WIDE = 32  # columns from which vectors along a row are mostly full
 
 
@@ -93,7 +93,7 @@ def _is_known(op: Op) -> bool:
     groups = op.attributes["groups"]
     if groups == 1 or inputs == 1:
         return True
-    wide = isinstance(outputs, int) and outputs // groups >= GROUP
+    wide = isinstance(outputs, int) and outputs // groups >= NARROWEST
     return wide and any(extent != 1 for extent in window)
 
 

@@ -68,16 +68,10 @@ def add_compilation(parser: argparse.ArgumentParser) -> None:
 
 def options(args: argparse.Namespace, model: str | None) -> Options:
     """What the arguments of `add_compilation` say, for one model. CommandError."""
-    statics: dict[str, Static] = {}
-    for item in args.static:
-        name, equals, value = item.partition("=")
-        if not equals or not name:
-            raise CommandError(f"--static {item}: write name=value, as in depth=12")
-        number = _number(value)
-        statics[name] = value if number is None else number
+    statics = tuple(read_statics(args.static).items())
     mode, chosen = _mode(args, model)
     return Options(
-        chosen, args.target_cpu, args.fast_math, args.check_each_pass, tuple(statics.items()),
+        chosen, args.target_cpu, args.fast_math, args.check_each_pass, statics,
         not args.no_winograd, tuning=args.tuning, mode=mode,
     )  # fmt: skip
 

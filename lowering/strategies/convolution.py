@@ -58,7 +58,7 @@ from stepwell.lowering.transforms.simplify import simplify_kernel, without_singl
 from stepwell.lowering.transforms.split import split
 
 FEWEST = 4  # pixels below which a tile is mostly idle
-NARROWEST = 8  # channels of a group: fewer are better read with those of other groups
+NARROWEST = 8  # channels of a group: fewer fill too little of a vector
 UNKNOWN = 64  # taken for a reduction of symbolic length
 
 
