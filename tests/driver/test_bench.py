@@ -41,6 +41,13 @@ def _compiled(text: str, **options: bool) -> Model:
     return compiled_model(Compilation(as_source(text), Options(**options)), None, 0)
 
 
+@pytest.fixture(autouse=True)
+def _small_ceilings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No number is looked at here: what is measured of the machine may be far too small."""
+    monkeypatch.setattr(ceilings, "MOVED", 1 << 20)
+    monkeypatch.setattr(ceilings, "LARGEST", 1 << 20)
+
+
 @pytest.fixture
 def net(tmp_path: Path) -> Path:
     (tmp_path / "net.well").write_text(NET)
@@ -138,9 +145,8 @@ def test_bench_measures_and_explains(run: Run, net: Path) -> None:
     assert any("matmul_relu" in (text.text or "") for text in picture.iter())
 
 
-def test_bench_of_a_step(run: Run, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bench_of_a_step(run: Run, net: Path) -> None:
     """Its states are read and written: weights and moments."""
-    monkeypatch.setattr(ceilings, "MOVED", 1 << 20)
     step = "train fit(x: f32[N, 40], y: i32[N]) {\n    loss = cross_entropy(net(x), y)\n"
     net.write_text(f"{NET}{step}    optimizer = sgd(lr: 0.1, momentum: 0.9)\n}}\n")
     done = run("bench", net, "--train", "fit", "--size", "N=2", "--seconds", "0.01", "--json")
@@ -149,8 +155,7 @@ def test_bench_of_a_step(run: Run, net: Path, monkeypatch: pytest.MonkeyPatch) -
     assert found["bytes"] == 2 * states + 4 * (2 * 40 + 2 + 1)
 
 
-def test_bench_as_json(run: Run, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ceilings, "MOVED", 1 << 20)
+def test_bench_as_json(run: Run, net: Path) -> None:
     np.save("x.npy", np.ones((2, 40), np.float32))
     done = run("bench", net, "--input", "x=x.npy", "--profile", "--seconds", "0.01", "--json")
     (found,) = json.loads(done.out)
@@ -217,8 +222,7 @@ WORKLOADS = {"net": Twin()}
 """
 
 
-def test_bench_against_pytorch(run: Run, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ceilings, "MOVED", 1 << 20)
+def test_bench_against_pytorch(run: Run, net: Path) -> None:
     (net.parent / "torch_modules.py").write_text(TWIN.replace("SCALE", ""))
     arguments = ("bench", net, "--size", "N=5", "--seconds", "0.01", "--against", "torch", "--json")
     (found,) = json.loads(run(*arguments).out)
@@ -236,9 +240,8 @@ def test_bench_against_pytorch(run: Run, net: Path, monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_bench_refuses_peers(
-    run: Run, net: Path, monkeypatch: pytest.MonkeyPatch, twin: str | None, peers: str, message: str
+    run: Run, net: Path, twin: str | None, peers: str, message: str
 ) -> None:
-    monkeypatch.setattr(ceilings, "MOVED", 1 << 20)
     if twin is not None:
         (net.parent / "torch_modules.py").write_text(twin)
     done = run("bench", net, "--size", "N=5", "--against", peers)
