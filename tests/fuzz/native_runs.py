@@ -1,28 +1,31 @@
 """Native code in a child process, on memory that ends where its arrays end.
 
-In: a loop program, its native code, sizes and arrays by name. Out: the outputs by name; or
-`Refused` with the message of a status; or `Crashed`: the child died. A crash so is a failure that
-Hypothesis can shrink, and reading or writing beyond an array is a crash.
+In: a loop program, its objects, sizes and arrays by name. Out: the outputs by name; or `Refused`
+with the message of a status; or `Died`: the child did. A crash so is a failure that Hypothesis can
+shrink, and reading or writing beyond an array is a crash.
+
+One child runs one case after the other, as long as it lives: to fork a process that has collected
+thousands of tests takes longer than most cases.
 """
 
 from __future__ import annotations
 
 import ctypes
 import mmap
-import os
-import pickle
-import signal
-import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from workers import Worker
 
+from stepwell.codegen.compile import Object
 from stepwell.codegen.jit import NativeProgram
 from stepwell.ir.loop.core import Program
 from stepwell.ir.size import evaluate
+from stepwell.ir.target import host
 
 _PAGE = mmap.PAGESIZE
-_TIMEOUT_S = 20
+_LIMIT_S = 20.0
 _libc = ctypes.CDLL(None, use_errno=True)
 _kept: list[mmap.mmap] = []
 
@@ -31,8 +34,16 @@ class Refused(Exception):
     """Native code gave a status other than 0."""
 
 
-class Crashed(Exception):
-    """The process died."""
+@dataclass(frozen=True)
+class _Request:
+    """What the child is to load and to run; arrays in the program's order."""
+
+    name: str
+    objects: tuple[bytes, ...]
+    sizes: tuple[int, ...]
+    parameters: tuple[np.ndarray, ...]
+    inputs: tuple[np.ndarray, ...]
+    outputs: tuple[np.ndarray, ...]  # of the shapes and types of what comes back
 
 
 def _at_the_end(array: np.ndarray, fill: int | None = None) -> np.ndarray:
@@ -54,40 +65,29 @@ def _at_the_end(array: np.ndarray, fill: int | None = None) -> np.ndarray:
     return found
 
 
-def _run(
-    native: NativeProgram,
-    program: Program,
-    sizes: Mapping[str, int],
-    arrays: Mapping[str, np.ndarray],
-) -> dict[str, np.ndarray]:
-    values = [sizes[name] for name in program.sizes]
-    inputs = [_at_the_end(arrays[item.buffer.name]) for item in program.with_role("input")]
-    outputs = {
-        item.buffer.name: _at_the_end(
-            np.empty([evaluate(d, sizes) for d in item.buffer.shape], item.buffer.dtype.numpy), 0xA5
-        )
-        for item in program.with_role("output")
-    }
-    bytes_needed = native.workspace_size(values)
+def _run(request: object) -> tuple[np.ndarray, ...] | str:
+    """In the child: the outputs, or why they are refused."""
+    assert isinstance(request, _Request)
+    _kept.clear()
+    sizes, inputs = request.sizes, [_at_the_end(array) for array in request.inputs]
+    outputs = tuple(_at_the_end(array, 0xA5) for array in request.outputs)
+    native = NativeProgram.load(
+        request.objects, host(), request.name, len(sizes), len(inputs), len(outputs), False
+    )
+    bytes_needed = native.workspace_size(sizes)
     if bytes_needed < 0:
-        raise Refused(f"the sizes {values} are refused")
-    weights = _at_the_end(_padded(_prepared(native, program, arrays)))
+        return f"the sizes {sizes} are refused"
+    parameters = [_at_the_end(array) for array in request.parameters]
+    weights = _at_the_end(_padded(native.prepared(parameters)))
     workspace = _at_the_end(_padded(np.empty(bytes_needed, np.uint8)), 0xFF)
     status = native.run(
-        values,
+        sizes,
         [array.ctypes.data for array in inputs],
-        [array.ctypes.data for array in outputs.values()],
+        [array.ctypes.data for array in outputs],
         weights.ctypes.data,
         workspace.ctypes.data,
     )
-    if status:
-        raise Refused(native.error_message(status))
-    return outputs
-
-
-def _prepared(native: NativeProgram, program: Program, arrays: Mapping[str, np.ndarray]):
-    items = program.with_role("parameter")
-    return native.prepared([_at_the_end(arrays[i.buffer.name]) for i in items])
+    return native.error_message(status) if status else outputs
 
 
 def _padded(array: np.ndarray) -> np.ndarray:
@@ -97,37 +97,31 @@ def _padded(array: np.ndarray) -> np.ndarray:
     return flat
 
 
+_child = Worker(_run, _LIMIT_S)
+
+
 def run_native(
-    native: NativeProgram,
+    objects: Sequence[Object],
     program: Program,
     sizes: Mapping[str, int],
     arrays: Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
-    """Runs in a child. Raises Refused and Crashed."""
-    _ = native.entry, native.workspace_size([sizes[name] for name in program.sizes])
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        signal.alarm(_TIMEOUT_S)
-        try:
-            answer: object = _run(native, program, sizes, arrays)
-        except Refused as error:
-            answer = str(error)
-        except BaseException:
-            answer = Crashed(traceback.format_exc())
-        with os.fdopen(writer, "wb") as stream:
-            pickle.dump(answer, stream)
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as stream:
-        data = stream.read()
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        raise Crashed(signal.Signals(os.WTERMSIG(status)).name)
-    answer = pickle.loads(data)
-    if isinstance(answer, Crashed):
-        raise answer
+    """Runs in the child. Raises Refused and Died."""
+
+    def given(role: str) -> tuple[np.ndarray, ...]:
+        return tuple(arrays[item.buffer.name] for item in program.with_role(role))
+
+    results = [item.buffer for item in program.with_role("output")]
+    shapes = [tuple(evaluate(d, sizes) for d in buffer.shape) for buffer in results]
+    empty = [np.empty(s, b.dtype.numpy) for s, b in zip(shapes, results, strict=True)]
+    answer = _child(
+        _Request(
+            program.name, tuple(each.data for each in objects),
+            tuple(sizes[name] for name in program.sizes), given("parameter"), given("input"),
+            tuple(empty),
+        )
+    )  # fmt: skip
     if isinstance(answer, str):
         raise Refused(answer)
-    return answer
+    assert isinstance(answer, tuple)
+    return {b.name: array for b, array in zip(results, answer, strict=True)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from native_runs import Refused, run_native
 from seeds import note_seed, seed_of
 
-from stepwell.codegen.jit import NativeProgram
+from stepwell.codegen.compile import Object
+from stepwell.codegen.modules import compile_objects
 from stepwell.compilation import Compilation
 from stepwell.source import as_source
 
@@ -25,7 +27,7 @@ ENTRY = ("must stay in axis", "must be at least 1")
 
 def _compare(
     compilation: Compilation,
-    native: NativeProgram,
+    objects: Sequence[Object],
     program: Program,
     sizes: dict[str, int],
     seed: int,
@@ -33,7 +35,7 @@ def _compare(
     """Runs one binding of the sizes; how it went."""
 
     def run() -> np.ndarray:
-        (output,) = run_native(native, compilation.program, sizes, arrays).values()
+        (output,) = run_native(objects, compilation.program, sizes, arrays).values()
         return output
 
     arrays = program.arrays(sizes, seed)
@@ -69,10 +71,10 @@ def examine(program: Program, extents: tuple[int, int, int], data: int) -> Count
     """Compiles once and runs with three bindings of the sizes; how often it went how."""
     note(program.text)
     compilation = Compilation(as_source(program.text))
-    native = NativeProgram.compile(compilation.program, compilation.target)
+    objects = compile_objects(compilation.program, compilation.target)
     sizes = dict(zip(("N", "M", "V"), extents, strict=True))
     bindings = [sizes, *({**sizes, name: data % 2} for name in ("N", "M"))]
-    return Counter(_compare(compilation, native, program, binding, data) for binding in bindings)
+    return Counter(_compare(compilation, objects, program, binding, data) for binding in bindings)
 
 
 @pytest.mark.parametrize("share", range(SHARES))

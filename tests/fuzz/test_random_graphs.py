@@ -12,7 +12,7 @@ from native_runs import run_native
 from random_graphs import arrays_for, random_graph
 from seeds import note_seed, seed_of
 
-from stepwell.codegen.jit import NativeProgram
+from stepwell.codegen.modules import compile_objects
 from stepwell.ir.graph import Graph, interpret_graph, parse_graph, print_graph
 from stepwell.ir.loop.core import Program
 from stepwell.ir.passes import parse_pipeline, run_pipeline
@@ -49,11 +49,11 @@ def examine(case: Case, other: int) -> int:
         except Unfit:
             continue
     program = _compiled(case.graph)
-    native = NativeProgram.compile(program, host())
+    objects = compile_objects(program, host())
     for sizes, arrays, errors in bindings:
         note(f"sizes {sizes}\n{arrays}")
         expected = interpret_graph(case.graph, arrays)
-        found = run_native(native, program, sizes, arrays)
+        found = run_native(objects, program, sizes, arrays)
         for name, wanted in expected.items():
             assert found[name].dtype == wanted.dtype
             # Twice: our error and the interpreter's.
@@ -92,8 +92,8 @@ def _check(graph: Graph, size: int, data: int) -> None:
     if not all(np.nanmax(np.abs(a), initial=0) < HUGE for a in expected.values()):
         return
     program = _compiled(graph)
-    native = NativeProgram.compile(program, host())
-    found = run_native(native, program, {"N": size}, arrays)
+    objects = compile_objects(program, host())
+    found = run_native(objects, program, {"N": size}, arrays)
     for name, wanted in expected.items():
         np.testing.assert_allclose(
             found[name], wanted, rtol=TOLERANCE, atol=TOLERANCE, err_msg=name
