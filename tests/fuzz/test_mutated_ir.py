@@ -47,6 +47,7 @@ MODELS = (
 GRAPH_PASSES = {item.name: item for item in passes.GRAPH_PASSES}
 LOOP_PASSES = {item.name: item for item in passes.LOOP_PASSES}
 Seed = tuple[str, str, str]  # kind, what it is, text
+_compiled: set[str] = set()  # a program comes on several stages, and from many a mutant unchanged
 
 
 def _texts(path: str, model: str) -> list[Seed]:
@@ -81,7 +82,9 @@ def _compile(program: Program) -> None:
         steps = parse_pipeline(pipeline(loop_passes()), passes=LOOP_PASSES)
         program = run_pipeline(program, steps)
         verify_loops(program)
-    compile_objects(program, host())
+    if (text := format_loops(program)) not in _compiled:
+        compile_objects(program, host())
+        _compiled.add(text)
 
 
 def _graph(text: str) -> None:
