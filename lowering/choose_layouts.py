@@ -16,8 +16,8 @@ they are read, so its nest reads and writes images channels last, and no operato
 knows of layouts. Channels last, the numbers of a pixel are side by side: they fill the vectors of
 whatever the image's size, and no vector straddles the end of a row.
 
-A graph whose windows are all depthwise, on rows that fill vectors, or of one pixel stays channels
-first: its nests have vectors along rows, and nothing is turned at its ends.
+A graph whose windows are all depthwise, on rows that fill half a vector, or of one pixel stays
+channels first: its nests have vectors along rows, and nothing is turned at its ends.
 
 Element-wise operators, poolings, reductions and concatenations follow their operands. The graph's
 own inputs and results stay as they are: the first convolution reads one number of an image at a
@@ -55,7 +55,7 @@ from stepwell.lowering.strategies.convolution import NARROWEST
 Permutation = tuple[int, ...]
 
 FEW = 16  # channels below which an image is read as it lies
-WIDE = 32  # columns from which vectors along a row are mostly full
+WIDE = 8  # columns from which vectors along a row are half full
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _is_known(op: Op) -> bool:
 
 def _wants_channels_last(op: Op) -> bool:
     """Whether the op is quicker channels last: all that makes an image of another does, but for a
-    product with each pixel, and a depthwise window on rows that fill vectors."""
+    product with each pixel, and a depthwise window on rows that half fill vectors."""
     if op.name != "conv":
         return op.name in ("window_max", "window_sum", "index")
     columns, window = op.operands[0].type.shape[-1], op.operands[1].type.shape[2:]
