@@ -10,9 +10,9 @@ i + p, j + q], w[c, p, q])`, and whose results lie row after row. Out, with colu
       } }
     } }
 
-Neighbouring rows read the same vectors at different taps; unrolled, each is loaded once. A border
-is whole tiles: which of its rows are outside is known once they are unrolled, which of its columns
-is a mask.
+Neighbouring rows read the same vectors at different taps; unrolled, each is loaded once. Where
+there are only columns, a tile is of neighbouring vectors. A border is whole tiles: which of its
+rows are outside is known once they are unrolled, which of its columns is a mask.
 """
 
 from __future__ import annotations
@@ -57,18 +57,19 @@ def schedule_row_window(kernel: Kernel, target: Target) -> Kernel | None:
 
 def _find(kernel: Kernel) -> Window | None:
     """The anatomy, its innermost pixels walked along by lanes: all that is read at neighbouring
-    columns lies side by side."""
+    columns lies side by side. There may be no rows."""
     found = windowed_sum(kernel)
     if found is None or len(found[0]) < 2:
         return None
     order, taps, windowed = found
-    *images, row, column = order
-    if column not in windowed or row not in windowed:
+    *images, column = order
+    if column not in windowed:
         return None
+    row = images.pop() if images and images[-1] in windowed else ""
     body = find_loop(kernel.body, taps[-1]).body
     if not all(_is_contiguous(load, column) for load in loads_of(body)):
         return None
-    return Window(tuple(images), (row, column), column, taps)
+    return Window(tuple(images), (row, column) if row else (column,), column, taps)
 
 
 def _is_contiguous(load: Load, column: str) -> bool:
@@ -79,24 +80,30 @@ def _is_contiguous(load: Load, column: str) -> bool:
 
 
 def _tiled(kernel: Kernel, found: Window, target: Target) -> Kernel:
-    lanes, (row, column) = lanes_of(kernel, found.taps, target), found.pixels
+    lanes, column = lanes_of(kernel, found.taps, target), found.pixels[-1]
     if extent_of(kernel, column) * 2 < lanes:
         raise ScheduleError("there are too few columns for the lanes of a vector")
     outermost = next(s.index for s in kernel.body if isinstance(s, For))
-    kernel = reorder(kernel, outermost, (*found.images, row, column))
+    kernel = reorder(kernel, outermost, (*found.images, *found.pixels))
     taps = prod(extent_of(kernel, name) for name in found.taps)
     most = choose_longest(min(target.vector_registers // 4, UNROLLED // taps), target)
-    height = tile_size(extent_of(kernel, row), most)
-    cuts = {"row": _cuts(kernel, found, row, height), "column": _cuts(kernel, found, column, lanes)}
-    cuts["column"] = [at // lanes for at in cuts["column"]]
     for name in found.taps:
         kernel = as_kind(kernel, name, "unrolled")
     vectors = split(kernel, column, lanes, "guard", ("vector", "lane"))
-    piece = {"row": row, "column": vectors.outer, "lane": vectors.inner}
+    piece = {"column": vectors.outer, "lane": vectors.inner}
+    if len(found.pixels) == 1:
+        size = tile_size(max(1, extent_of(kernel, column) // lanes), most)
+        cuts = {"column": _cuts(kernel, found, column, size * lanes)}
+    else:
+        piece = {"row": found.pixels[0], **piece}
+        size = tile_size(extent_of(kernel, piece["row"]), most)
+        cuts = {"row": _cuts(kernel, found, piece["row"], size)}
+        cuts["column"] = _cuts(kernel, found, column, lanes)
+    cuts["column"] = [at // lanes for at in cuts["column"]]
     kernel, pieces = cut_pieces(simplify_kernel(vectors.kernel), piece, cuts)
     kernel = simplify_kernel(kernel)
     for piece in pieces:
-        kernel = _scheduled(kernel, piece, height)
+        kernel = _scheduled(kernel, piece, size)
     return without_single_loops(kernel)
 
 
@@ -108,7 +115,10 @@ def _cuts(kernel: Kernel, found: Window, index: str, size: int) -> list[int]:
     return [first, last, whole] if first < last else [whole]
 
 
-def _scheduled(kernel: Kernel, piece: Piece, height: int) -> Kernel:
-    kernel, loops = split_piece(kernel, piece, {"row": height})
-    kernel, loops = reordered(kernel, loops, ("row_tile", "column", "row", "lane"))
-    return jam(jam(kernel, loops["row"], "unrolled"), loops["lane"], "vector")
+def _scheduled(kernel: Kernel, piece: Piece, size: int) -> Kernel:
+    """Rows in tiles, jammed; or vectors of columns, where there are no rows."""
+    jammed = "row" if "row" in piece else "column"
+    kernel, loops = split_piece(kernel, piece, {jammed: size})
+    order = ("row_tile", "column_tile", "column", "row", "lane")
+    kernel, loops = reordered(kernel, loops, order)
+    return jam(jam(kernel, loops[jammed], "unrolled"), loops["lane"], "vector")

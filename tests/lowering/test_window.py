@@ -43,15 +43,16 @@ class Case:
             every = {name: [pair[axis] for axis in order] for name, pair in sides.items()}
             return builder.finish([("out", builder.op(f"window_{self.pooling}", [x], **every))])
         channels = self.image[-1 if self.last else 1]
-        w = builder.input("w", TensorType(F32, (channels, 1, self.window, self.window)))
+        axes = len(self.image) - 2
+        w = builder.input("w", TensorType(F32, (channels, 1, *[self.window] * axes)))
         first = builder.op("transpose", [x], permutation=[0, 3, 1, 2]) if self.last else x
         y = builder.op(
             "conv",
             [first, w],
-            stride=[self.stride] * 2,
-            padding_low=[self.padding] * 2,
-            padding_high=[self.padding] * 2,
-            dilation=[1, 1],
+            stride=[self.stride] * axes,
+            padding_low=[self.padding] * axes,
+            padding_high=[self.padding] * axes,
+            dilation=[1] * axes,
             groups=channels,
         )
         out = builder.op("transpose", [y], permutation=[0, 2, 3, 1]) if self.last else y
@@ -72,6 +73,7 @@ CASES = {
     "rows": Case((N, 3, 17, 37), 3, padding=1, last=False),
     "rows, larger": Case((1, 2, 9, 50), 5, padding=2, last=False),
     "rows, all border": Case((1, 2, 3, 11), 5, padding=2, last=False),
+    "a line": Case((N, 3, 75), 7, padding=3, last=False),
     "rows, maximum": Case((2, 3, 16, 32), 3, padding=1, pooling="max", last=False),
 }
 
@@ -99,8 +101,11 @@ def test_the_middle_of_an_image_has_no_guards() -> None:
     assert any(not [x for x in loads_of((loop,)) if x.guard] for loop in middles)
 
 
-def test_the_middle_of_rows_has_no_guards_and_all_pieces_share_the_outer_loop() -> None:
-    case = Case((1, 3, 25, 48), 3, padding=1, last=False)
+@pytest.mark.parametrize("image", [(1, 3, 25, 48), (1, 3, 200)])
+def test_the_middle_of_rows_has_no_guards_and_all_pieces_share_the_outer_loop(
+    image: tuple[int, ...],
+) -> None:
+    case = Case(image, 3, padding=1, last=False)
     (kernel,) = scheduled(case.naive(), "x86-64-v3").kernels
     (outer,) = [s for s in kernel.body if isinstance(s, For)]
     tiles = [s for s in statements(outer.body) if isinstance(s, For) and s.kind == "serial"]
