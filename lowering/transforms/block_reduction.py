@@ -29,7 +29,7 @@ from stepwell.ir.loop.analysis import (
     taken_names,
 )
 from stepwell.ir.loop.core import Alloc, Block, Buffer, For, Kernel, Store
-from stepwell.ir.scalar import COMBINE, Binary, Expr, Load, Var, from_dim
+from stepwell.ir.scalar import COMBINE, Binary, Expr, Load, Var, from_dim, identity
 from stepwell.ir.scalar import index as number
 from stepwell.ir.size import Dim, floordiv, symbol
 from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop
@@ -47,6 +47,11 @@ def block_reduction(kernel: Kernel, index: str, by: int, outer: str) -> Kernel:
     results = [find_loop(kernel.body, each) for each in perfect_nest(kernel, outer)]
     lets_before(loop, results, kinds)
     taken, register = taken_names(kernel), kernel_buffers(kernel)[name]
+    body = results[-1].body
+    at = body.index(loop)
+    start = Store(name, (), identity(kind, register.dtype))
+    if [s for s in body[:at] if isinstance(s, Store) and s.buffer == name] != [start]:
+        raise ScheduleError(f"{name} does not begin with nothing")
     shape = tuple(each.extent for each in results)
     sums = Buffer(fresh_name(taken, f"{name}_sums"), register.dtype, shape, "scratch")
     places, count = tuple(Var(each.index) for each in results), floordiv(loop.extent, by)
@@ -57,8 +62,6 @@ def block_reduction(kernel: Kernel, index: str, by: int, outer: str) -> Kernel:
         before = Load(sums.name, places, sums.dtype, guard)
         return Binary(COMBINE[kind], before, Load(name, (), register.dtype))
 
-    body = results[-1].body
-    at = body.index(loop)
     inner: Block = (
         *body[:at],
         _some(loop, symbol(block) * by, by),

@@ -31,6 +31,7 @@ from stepwell.ir.loop.analysis import (
 from stepwell.ir.loop.core import Alloc, Block, Buffer, For, Kernel, Let, Statement, Store
 from stepwell.ir.scalar import Expr, Load, Var
 from stepwell.ir.size import Dim, symbols
+from stepwell.lowering.transforms.fission import require_room
 from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop, rewrite
 
 
@@ -43,6 +44,7 @@ def distribute(kernel: Kernel, index: str, past: str, room: Dim) -> Kernel:
     at = _position(loop, past)
     inner = loop.body[at]
     assert isinstance(inner, For)
+    require_room(loop, room)
     if index in symbols(inner.extent):
         raise ScheduleError(f"the extent of {past} depends on {index}")
     parts = _Parts(kernel, loop, [loop.body[:at], inner.body, loop.body[at + 1 :]], room)

@@ -32,7 +32,8 @@ from stepwell.ir.loop.analysis import (
 )
 from stepwell.ir.loop.core import Alloc, Block, Buffer, For, Kernel, Let, Statement, Store
 from stepwell.ir.scalar import Expr, Load, Var, variables
-from stepwell.ir.size import Dim
+from stepwell.ir.size import Dim, provably_le
+from stepwell.lowering.dependence import most
 from stepwell.lowering.transforms.navigate import ScheduleError, find_loop, replace_loop, rewrite
 
 
@@ -47,6 +48,7 @@ def fission(kernel: Kernel, index: str, stored: str, room: Dim) -> tuple[Kernel,
     lets = {s.name for s in first if isinstance(s, Let)} & variables_of(second)
     if lets or not first or not second:
         raise ScheduleError(f"the loop over {index} cannot be cut behind {stored}")
+    require_room(loop, room)
     taken = taken_names(kernel)
     rename = fresh_name(taken, index)
     kept = {
@@ -72,6 +74,12 @@ def fission(kernel: Kernel, index: str, stored: str, room: Dim) -> tuple[Kernel,
     body = replace_loop(kernel.body, index, lambda _: loops)
     body = map_statements(body, lambda s: _allocated(s, private, room))
     return replace(kernel, body=(*(Alloc(b, loop.span) for b in kept.values()), *body)), rename
+
+
+def require_room(loop: For, room: Dim) -> None:
+    """ScheduleError where the loop may have more iterations than there are places."""
+    if not provably_le(most(loop.extent), room):
+        raise ScheduleError(f"the loop over {loop.index} may have more than {room} iterations")
 
 
 def widen(kernel: Kernel, index: str, room: Dim) -> Kernel:

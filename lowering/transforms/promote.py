@@ -59,8 +59,8 @@ def promote(kernel: Kernel, index: str) -> Kernel:
 def _sum(store: Store) -> tuple[Load, Expr]:
     """What the store adds to its own element, and what it adds."""
     match store.value:
-        case Binary(op="add", x=Load() as before, y=value) if (
-            before.buffer == store.buffer and before.indices == store.indices
+        case Binary(op="add", x=Load() as before, y=value) if before == Load(
+            store.buffer, store.indices, before.dtype
         ):
             return before, value
     raise ScheduleError(f"{store.buffer} is not added to")

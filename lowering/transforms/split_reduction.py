@@ -103,10 +103,13 @@ def lets_before(loop: For, results: Sequence[For], kinds: Mapping[str, str]) -> 
     before = body[: body.index(loop)]
     lets = tuple(s for s in before if isinstance(s, Let))
     own = {s.buffer.name for s in before if isinstance(s, Alloc)}
-    if any(isinstance(s, (For, If, Check)) for s in before) or own & reads(lets):
+    stored_before = writes(before) - own - set(kinds)
+    if any(isinstance(s, (For, If, Check)) for s in before) or own & reads(lets) or stored_before:
         raise ScheduleError(f"there is more before the loop over {loop.index}")
     if writes(loop.body) - set(kinds) or (reads(loop.body) & own) - set(kinds):
         raise ScheduleError(f"the loop over {loop.index} uses more than its sums")
+    if (reads((*lets, loop)) & writes(results[0].body)) - set(kinds):
+        raise ScheduleError(f"the loop over {loop.index} reads what is stored around it")
     return lets
 
 

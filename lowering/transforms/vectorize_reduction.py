@@ -14,21 +14,25 @@
 
 The order of the additions changes, in a way that depends on K only. Legal for a loop over plain
 statements that accumulate into scalar registers by sum, prod, max, min, any or all, and whose other
-stores are by the loop's own index.
+stores are by the loop's own index. No sum is part of another; what is stored beside is read at its
+place alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from stepwell.ir.loop.analysis import (
     fresh_copy,
     fresh_name,
+    loads_of,
     map_own_expressions,
-    own_expressions,
     register_names,
+    stores_of,
     substitute_block,
     taken_names,
+    writes,
 )
 from stepwell.ir.loop.core import (
     Alloc,
@@ -56,7 +60,6 @@ from stepwell.ir.scalar import (
     from_dim,
     identity,
     index,
-    loads,
 )
 from stepwell.ir.size import Dim, ceildiv, floordiv, mod, symbol
 from stepwell.lowering.transforms.navigate import (
@@ -75,10 +78,8 @@ def accumulators(loop: For, registers: frozenset[str]) -> dict[str, str] | None:
     for statement in loop.body:
         match statement:
             case Store(
-                buffer=name, indices=(), value=Binary(op=op, x=Load(buffer=same), y=term)
+                buffer=name, indices=(), value=Binary(op=op, x=Load(buffer=same, guard=None))
             ) if name in registers and name == same and op in _KINDS:
-                if name in found or any(load.buffer == name for load in loads(term)):
-                    return None
                 found[name] = _KINDS[op]
             case Store(buffer=name, indices=indices) if name not in registers:
                 if not any(_advances(each, loop.index) for each in indices):
@@ -87,13 +88,18 @@ def accumulators(loop: For, registers: frozenset[str]) -> dict[str, str] | None:
                 pass
             case _:
                 return None
-    for statement in loop.body:
-        partial = isinstance(statement, Store) and statement.buffer in found
-        if not partial and any(
-            x.buffer in found for e in own_expressions(statement) for x in loads(e)
-        ):
-            return None
-    return found or None
+    return found if found and _are_apart(loop.body, found) else None
+
+
+def _are_apart(body: Block, sums: Mapping[str, str]) -> bool:
+    """Whether a sum is read and stored once each, where it grows, and what else is stored has one
+    place in an iteration."""
+    places: dict[str, list[tuple[Expr, ...]]] = {}
+    accesses: list[Load | Store] = [*loads_of(body), *stores_of(body)]
+    for access in accesses:
+        places.setdefault(access.buffer, []).append(access.indices)
+    once = all(len(places[name]) == 2 for name in sums)
+    return once and all(len(set(places[name])) == 1 for name in writes(body))
 
 
 def _advances(subscript: Expr, index: str) -> bool:
