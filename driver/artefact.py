@@ -22,6 +22,7 @@ from stepwell.child import in_child
 from stepwell.compilation import Compilation
 from stepwell.debug import KERNELS
 from stepwell.ir.collection import collection_paused
+from stepwell.programs import provide_parser
 from stepwell.report import Kernels, kernel_reports
 from stepwell.threads import provide_runtime
 from stepwell.version import compiler_digest
@@ -68,7 +69,7 @@ def artefact(compilation: Compilation, cache: DiskCache | None) -> Artefact:
         if kept is not None:
             compilation.trace.say(KERNELS, str(Kernels(kernel_reports(kept.report["kernels"]))))
             return kept
-    made = _compiled_apart(compilation, cache) or _compiled(compilation)
+    made = _compiled_apart(compilation, cache) or _compiled(compilation, cache)
     if cache is not None:
         cache.put(key, made.pack())
     return made
@@ -87,22 +88,24 @@ def _compiled_apart(compilation: Compilation, cache: DiskCache | None) -> Artefa
     _compiles_here = True
     if here or options.check_each_pass or trace.level or trace.folder:
         return None
-    data = in_child(lambda: _packed(compilation), meanwhile=lambda: provide_runtime(cache))
+    data = in_child(lambda: _packed(compilation, cache), meanwhile=lambda: provide_runtime(cache))
     return None if data is None else Artefact.unpack(data)
 
 
-def _packed(compilation: Compilation) -> bytes:
+def _packed(compilation: Compilation, cache: DiskCache | None) -> bytes:
     """In a process of its own. The threads that call LLVM ask for Python's lock often and briefly:
     with turns of 5 ms, as Python has them, they would mostly wait for the one that writes text."""
     sys.setswitchinterval(_TURN)
-    return _compiled(compilation).pack()
+    return _compiled(compilation, cache).pack()
 
 
-def _compiled(compilation: Compilation) -> Artefact:
+def _compiled(compilation: Compilation, cache: DiskCache | None) -> Artefact:
     from stepwell.codegen.description import describe
     from stepwell.report import report
 
     with collection_paused():
+        if cache is not None and compilation.source.kind == "well":
+            provide_parser(cache)
         program, target = compilation.program, compilation.target
         graph = None if compilation.source.kind == "loops" else compilation.optimised_graph
         about = report(program, graph)

@@ -6,14 +6,17 @@ the program, InputError for a wrong choice.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stepwell.cache import DiskCache
 from stepwell.ir.diagnostics import InputError
 from stepwell.ir_texts import read_ir
 from stepwell.source import Source
 from stepwell.suggestions import did_you_mean, listed
+from stepwell.version import compiler_digest
 
 if TYPE_CHECKING:
     from stepwell.frontend import CheckedProgram
@@ -24,6 +27,23 @@ def checked(source: Source) -> CheckedProgram:
     from stepwell.frontend import check
 
     return check(source.text, source.file)
+
+
+def provide_parser(cache: DiskCache) -> None:
+    """The parser's tables from the cache or into it, before this process parses anything."""
+    from lark import __version__
+
+    from stepwell.frontend.parser import give_parser, has_parser, saved_parser
+
+    if has_parser():
+        return
+    about = f"parser\0{compiler_digest()}\0{__version__}"
+    key = hashlib.sha256(about.encode()).hexdigest()
+    found = cache.get(key)
+    if found is not None:
+        give_parser(found)
+    else:
+        cache.put(key, saved_parser())
 
 
 def choose_model(program: CheckedProgram, model: str | None) -> str:

@@ -8,8 +8,10 @@ mistakes in different declarations are all reported.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -27,11 +29,32 @@ from stepwell.ir.recursion import deep_recursion
 from stepwell.ir.span import Span
 
 _DECLARATION = re.compile(r"^(?:use|fn|layer|model|optimizer)\b[ \t]*(\w*)|^train\b", re.MULTILINE)
+_saved: list[bytes] = []  # tables that were given, before the first use
+
+
+def give_parser(data: bytes) -> None:
+    """Have `saved_parser()`'s bytes, so that the tables need not be made again."""
+    _saved[:] = [data]
+
+
+def has_parser() -> bool:
+    """Whether the tables were given, or are made already."""
+    return bool(_saved) or lark_parser.cache_info().currsize > 0
+
+
+def saved_parser() -> bytes:
+    """The parser's tables: what a cache may keep."""
+    file = io.BytesIO()
+    lark_parser().save(file)
+    return file.getvalue()
 
 
 @lru_cache(maxsize=1)
 def lark_parser() -> Lark:
     """The LALR parser, built once per process."""
+    for data in _saved:
+        with suppress(Exception):  # a cache may hold anything
+            return Lark.load(io.BytesIO(data))
     grammar = files("stepwell.frontend").joinpath("grammar.lark").read_text(encoding="utf-8")
     return Lark(
         grammar,

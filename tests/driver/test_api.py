@@ -19,7 +19,12 @@ from safetensors.numpy import save_file
 import stepwell as sw
 from stepwell.cache import DiskCache
 from stepwell.cli import main
+from stepwell.frontend import parse, parser
+from stepwell.frontend.parser import lark_parser
+from stepwell.ir.diagnostics import UserError
 from stepwell.pipeline import STAGES
+from stepwell.programs import provide_parser
+from stepwell.threads import provide_runtime
 
 NET = """\
 model net(x: f32[N, 4]) -> f32[N, 3] {
@@ -314,6 +319,8 @@ def _count(folder: Path) -> int:
 def test_the_cache_is_keyed_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = tmp_path / "cache"
     monkeypatch.setenv("STEPWELL_CACHE_DIR", str(cache))
+    lark_parser()  # else its tables are an entry, too,
+    provide_runtime(None)  # and so is the pool's code
     main_file, used = tmp_path / "m.well", tmp_path / "part.well"
     main_file.write_text("use part\nmodel m(x: f32[N]) -> f32[N] { part.f(x) }\n")
     used.write_text("fn f(x: f32[N]) -> f32[N] { x + 1 }\n")
@@ -356,6 +363,33 @@ def test_a_damaged_cache_is_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for path in tmp_path.glob("*.bin"):
         DiskCache(tmp_path).put(path.stem, b"\5\0\0\0\0\0\0\0 whole, and not ours")
     np.testing.assert_array_equal(sw.compile(NET, weights=WEIGHTS)(X), WANTED)
+
+
+def test_the_parsers_tables_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, wrong = DiskCache(tmp_path), "model m(x: f32[N]) -> f32[N] { x + }"
+    wanted, fault = parse(NET, "n.well"), _fault(wrong)
+
+    def start_again() -> None:
+        monkeypatch.setattr(parser, "_saved", [])
+        lark_parser.cache_clear()
+        provide_parser(cache)
+
+    start_again()
+    assert _count(tmp_path) == 1
+    with monkeypatch.context() as patched:
+        patched.delattr(parser, "files")  # the grammar is not read again
+        start_again()
+        assert (parse(NET, "n.well"), _fault(wrong)) == (wanted, fault)
+    for path in tmp_path.glob("*.bin"):
+        cache.put(path.stem, b"whole, and not ours")
+    start_again()
+    assert parse(NET, "n.well") == wanted
+
+
+def _fault(text: str) -> str:
+    with pytest.raises(UserError) as error:
+        parse(text, "n.well")
+    return str(error.value)
 
 
 # shared objects
