@@ -141,13 +141,14 @@ class Entry:
             e.builder.unique(SEED)  # kept free for random numbers
 
     def _unique_names(self) -> None:
-        seen: set[str] = set()
-        for formal in self.function.formals:
-            if formal.name in seen:
-                self.e.fail(
-                    "SW0303", f"the argument `{formal.name}` is declared twice", formal.span
-                )
-            seen.add(formal.name)
+        arguments = [(formal.name, formal.span) for formal in self.function.formals]
+        results = [(r.name or f"out{i}", r.span) for i, r in enumerate(self.function.results)]
+        for kind, names in (("argument", arguments), ("result", results)):
+            seen: set[str] = set()
+            for name, span in names:
+                if name in seen:
+                    self.e.fail("SW0303", f"the {kind} `{name}` is declared twice", span)
+                seen.add(name)
 
     def _input(self, formal: s.Formal) -> None:
         e = self.e
