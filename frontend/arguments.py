@@ -41,14 +41,14 @@ def assign(
     """The argument of each formal name; names that keep their default are absent."""
     bound: dict[str, Given] = {}
     positions = [name for name in formals if name not in by_name_only]
-    for i, argument in enumerate(a for a in given if a.name is None):
+    placed = [argument for argument in given if argument.name is None]
+    for i, argument in enumerate(placed):
         if i >= len(positions):
-            count = len(positions)
             e.fail(
                 "SW0306",
-                f"`{callee}` takes {_count(count)}, not {i + 1}",
+                f"`{callee}` takes {_count(len(positions))}, not {len(placed)}",
                 argument.span,
-                "one too many",
+                "one too many" if len(placed) == len(positions) + 1 else "from here on",
                 help=_signature(callee, formals),
             )
         bound[positions[i]] = argument
@@ -68,6 +68,7 @@ def assign(
                 f"`{argument.name}` is given twice",
                 argument.whole or argument.span,
                 "again here",
+                help=_signature(callee, formals),
             )
         bound[argument.name] = argument
     missing = [name for name in formals if name in required and name not in bound]
@@ -82,4 +83,8 @@ def _count(n: int) -> str:
 
 
 def _signature(callee: str, formals: Sequence[str]) -> str:
-    return f"its arguments are {callee}({', '.join(formals)})"
+    shown = (f"{name}: {_LISTS[name]}" if name in _LISTS else name for name in formals)
+    return f"its arguments are {callee}({', '.join(shown)})"
+
+
+_LISTS = {"parts": "[a, b]", "permutation": "[1, 0]", "shape": "[N, H]"}

@@ -42,6 +42,7 @@ def _if(e: Elaboration, node: s.If) -> Any:
     block = node.then if condition(e, node.condition) else node.otherwise
     if block is None:
         return None
+    _require_read(e, block)
     e.frame.assignable += 1
     try:
         return evaluate_block(e, block)
@@ -301,6 +302,7 @@ def _repeat(e: Elaboration, statement: s.Repeat) -> None:
         e.fail(
             "SW0504", f"`repeat` takes 0 to {MAX_REPEAT} turns, not {count}", statement.count.span
         )
+    _require_read(e, statement.body)
     naming, turns = frame.naming, frame.naming.turns
     before, after = dict(naming.counts), dict(naming.counts)
     frame.assignable += 1
@@ -316,6 +318,26 @@ def _repeat(e: Elaboration, statement: s.Repeat) -> None:
     finally:
         frame.assignable -= 1
         naming.turns, naming.counts = turns, after
+
+
+def _require_read(e: Elaboration, block: s.Block) -> None:
+    """Refuse a `let` that hides a name from outside for nothing: it was meant to change that."""
+    for i, statement in enumerate(block.statements):
+        rest = block.statements[i + 1 :]
+        for binding in statement.bindings if isinstance(statement, s.Let) else ():
+            name = binding.name
+            if e.frame.lookup(name) is None or _mentions(rest, name):
+                continue
+            e.fail(
+                "SW0401",
+                f"this `{name}` is not used: it ends with the block, and the one outside stays",
+                binding.span,
+                help=f"to give `{name}` a new value, write `{name} = …`",
+            )
+
+
+def _mentions(statements: tuple[s.Statement, ...], name: str) -> bool:
+    return any(isinstance(node, s.Name) and node.name == name for node in walk(statements))
 
 
 def _turn(e: Elaboration, body: s.Block) -> None:

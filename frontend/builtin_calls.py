@@ -146,10 +146,12 @@ class BuiltinCall:
     def dtype(self, value: Any, argument: str) -> DType:
         """A dtype."""
         if not isinstance(value, DType):
+            more = is_number(value) and "shape" in self.given
             self.fail(
                 "SW0217",
                 f"`{argument}` must be an element type such as f32, not {kind_of(value)}",
                 argument,
+                help=f"a shape is a list: `{self.name}([N, H])`" if more else None,
             )
         return value
 

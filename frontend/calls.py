@@ -40,6 +40,7 @@ from stepwell.frontend.values import (
     kind_of,
 )
 from stepwell.ir.diagnostics import UserError
+from stepwell.ir.dtypes import DType
 from stepwell.ir.span import Span
 
 
@@ -102,6 +103,8 @@ def call_value(
     if isinstance(function, Declared):
         return call_declared(e, function, given, span, call)
     help = f"`{expression(node)}` cannot be called"
+    if isinstance(function, DType):
+        help = f"write `cast(x, {function})`"
     if isinstance(node, s.Name) and (node.name in BUILTINS or node.name in prelude().names):
         help = f"`{node.name}` names a value here, and hides the function: give it another name"
     e.fail("SW0310", f"{kind_of(function)} is not a function", node.span, help=help)

@@ -175,7 +175,9 @@ def _attribute(e: Elaboration, node: s.Attribute) -> Any:
             f"there is no `{node.name}` in `{base.name}`",
             node.span,
             "unknown name",
-            help=did_you_mean(node.name, base.module.names) or _hidden_hint(base, node.name),
+            help=did_you_mean(node.name, base.module.names)
+            or _hidden_hint(base, node.name)
+            or known_elsewhere(node.name),
         )
     return value
 

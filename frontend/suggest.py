@@ -16,6 +16,8 @@ ELSEWHERE = {
     "concatenate": "`concat([a, b], axis: 0)`",
     "eye": "`[i: N, j: N] -> select(i == j, 1.0, 0.0)`",
     "fill": "`full([N], 1.5)`",
+    "linear": "`nn.dense(x, units: 10)`",
+    "Linear": "`nn.dense(x, units: 10)`",
     "len": "`size(x, 0)`",
     "masked_fill": "`select(mask, value, x)`",
     "matmul": "`a @ b`",

@@ -437,8 +437,8 @@ model f(x: f32[N]) -> f32[N] { x }
         "SW0303",
         "declared twice",
         (
-            "A file declares each function, and a function each argument, once. What a model holds "
-            "has other names than its results, or a train block's metrics."
+            "A file declares each function, and a function each argument and result, once. What "
+            "a model holds has other names than its results, or a train block's metrics."
         ),
         """\
 fn f(x: f32[N]) -> f32[N] { x }
@@ -545,14 +545,18 @@ model f(x: f32[N]) -> f32[N] {
     Entry(
         "SW0401",
         "a value that is not used",
-        "Functions are pure: an expression whose value goes nowhere has no effect.",
+        (
+            "Functions are pure: an expression whose value goes nowhere has no effect. Nor has "
+            "a `let` at the end of a `repeat` or `if` that hides a name from outside: it ends "
+            "with the block."
+        ),
         """\
 model f(x: f32[N]) -> f32[N] {
     relu(x)
     x
 }
 """,
-        "Bind it with `let`, or leave it out.",
+        "Bind it with `let`, or leave it out; inside `repeat`, `h = …` gives `h` a new value.",
     ),
     Entry(
         "SW0402",
