@@ -12,7 +12,8 @@ and elsewhere (*outer*). Out, with m×n a register tile:
     } } } } }
 
 Where B is constant it is packed whole, at the top: the pass `prepare` does that once. Rows that do
-not fill a tile are a second loop over i, of one tile of their own height.
+not fill a tile are a second loop over i, of one tile of their own height; columns that do not fill
+a panel are a nest of their own, of fewer vectors, where A is read in place.
 
 So a matrix product, a convolution (whose packing is im2col) and any other sum of products are one
 strategy. The blocks keep A in the L1 cache and B in the L2 cache; see Goto and van de Geijn,
@@ -78,13 +79,38 @@ def schedule_contraction(kernel: Kernel, target: Target) -> Kernel | None:
 
 def _tiled(kernel: Kernel, found: Product, tile: Tile, target: Target) -> Kernel:
     outside = (*found.batch, *found.outer)
-    order = (*outside, *found.rows, *found.columns)
+    order = (*outside, *found.columns, *found.rows)
     kernel = reorder(plain_product(kernel, found), outermost(kernel), order)
-    kernel, row = fused_loops(kernel, found.rows)
     kernel, column = fused_loops(kernel, found.columns)
+    kernel, row = fused_loops(kernel, found.rows)
     kernel, deep = fused_loops(kernel, found.reduction)
     kernel = simplify_kernel(kernel)
+    parts = [(column, tile)]
+    rows, columns, depth = (find_loop(kernel.body, name).extent for name in (row, column, deep))
+    rest = _columns_left(columns, tile)
+    # Only where A is not packed: each part would pack it anew.
+    if rest and isinstance(rows, int) and _reads_a(kernel, (row, deep), tile.rows, target):
+        kernel, thin = cut(kernel, column, columns - rest)
+        parts.append((thin, choose_tile(rows, rest, depth, found.a.dtype, target)))
+    for part, its in parts:
+        kernel = _panels(kernel, part, outside, its, target)
+    return without_single_loops(whole_a(kernel))
 
+
+def _columns_left(extent: Dim, tile: Tile) -> int:
+    """How many columns whole panels leave, where fewer vectors hold these; else 0."""
+    if not isinstance(extent, int) or extent < tile.width:
+        return 0
+    rest = extent % tile.width
+    return rest if rest <= tile.width - tile.lanes else 0
+
+
+def _panels(
+    kernel: Kernel, column: str, outside: tuple[str, ...], tile: Tile, target: Target
+) -> Kernel:
+    """The loop over columns, that over rows in it, as panels and register tiles."""
+    row = perfect_nest(kernel, column)[1]
+    (deep,) = (s.index for s in find_loop(kernel.body, row).body if isinstance(s, For))
     panels = split(kernel, column, tile.width, "guard", ("column_tile", "column"))
     vectors = split(panels.kernel, panels.inner, tile.lanes, "guard", ("vector", "lane"))
     kernel = simplify_kernel(vectors.kernel)
@@ -95,7 +121,7 @@ def _tiled(kernel: Kernel, found: Product, tile: Tile, target: Target) -> Kernel
     far = packed_factor(kernel, deep, "b") if constant else ""
     blocks = split(kernel, panels.outer, tile.column_panels, "bound", ("column_block", "panel"))
     columns = (blocks.inner, vectors.outer, vectors.inner)
-    kernel = reorder(simplify_kernel(blocks.kernel), row, (blocks.outer, row, *columns))
+    kernel = reorder(simplify_kernel(blocks.kernel), blocks.outer, (blocks.outer, row, *columns))
     if not constant and not _reads_b(kernel, (deep, vectors.inner), tile, target):
         one = find_loop(kernel.body, blocks.outer).extent == 1
         room = find_loop(kernel.body, blocks.inner).extent if one else tile.column_panels
@@ -103,8 +129,7 @@ def _tiled(kernel: Kernel, found: Product, tile: Tile, target: Target) -> Kernel
     kernel, parts = _without_tail(kernel, row, tile.rows)
     for part in parts:
         kernel = _rows(kernel, part, (*outside, blocks.outer), tile, target)
-    kernel = whole_a(kernel)
-    return without_single_loops(asked_ahead(kernel, far, target) if constant else kernel)
+    return asked_ahead(kernel, far, target) if constant else kernel
 
 
 def _without_tail(kernel: Kernel, row: str, height: int) -> tuple[Kernel, list[str]]:

@@ -15,10 +15,10 @@ from stepwell.ir.dtypes import BF16, BOOL, F16, F32, F64, I8, I32, I64
 from stepwell.ir.graph import Graph, GraphBuilder
 from stepwell.ir.loop import interpret_program, verify_program
 from stepwell.ir.loop.analysis import kernel_buffers, loads_of, stores_of
-from stepwell.ir.loop.core import For, Program, Store, statements
+from stepwell.ir.loop.core import For, If, Program, Store, statements
 from stepwell.ir.parse import parse_formula
 from stepwell.ir.resolve import Scope
-from stepwell.ir.scalar import Var
+from stepwell.ir.scalar import Binary, Var, index
 from stepwell.ir.size import evaluate, symbol
 from stepwell.ir.target import host, named
 from stepwell.ir.types import TensorType
@@ -64,6 +64,10 @@ CASES: dict[str, tuple[str, list[TensorType]]] = {
     "rows of a number": (
         "[n: 2, i: 29, j: N] -> sum[k: 20] x0[n, i, k] * x1[k, j]",
         [TensorType(F32, (2, 29, 20)), TensorType(F32, (20, N))],
+    ),
+    "columns of a number": (
+        "[n: N, i: 9, j: 37] -> sum[k: 20] x0[n, i, k] * x1[n, k, j]",
+        [TensorType(F32, (N, 9, 20)), TensorType(F32, (N, 20, 37))],
     ),
     "rows side by side": (
         "[i: 31, j: 37] -> sum[k: N] x0[k, i] * x1[j, k]",
@@ -193,6 +197,18 @@ def test_a_product_of_known_rows_reads_them_in_place() -> None:
     # Spare columns are no matter of A's: each of its elements is one load for all lanes.
     a = kernel.parameters[0].buffer.name
     assert {load.guard for load in loads_of(kernel.body) if load.buffer == a} == {None}
+
+
+def test_columns_that_fill_no_panel_have_fewer_vectors() -> None:
+    """Of 37 columns 32 are whole panels of 2 × 8, stored without masks, and 5 are one vector."""
+    text, types = CASES["columns of a number"]
+    naive = graph_to_loops(Fuse().run(Decompose().run(graph_of(text, types))))
+    (kernel,) = scheduled(naive, "x86-64-v3").kernels
+    registers = [b.shape for b in kernel_buffers(kernel).values() if b.space == "register"]
+    assert {(shape[0], shape[-1]) for shape in registers} == {(2, 8), (1, 8)}
+    masked = {s.condition for s in statements(kernel.body) if isinstance(s, If)}
+    limits = {condition.y for condition in masked if isinstance(condition, Binary)}
+    assert limits == {index(5)}
 
 
 def test_panels_are_written_in_order() -> None:
