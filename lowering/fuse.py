@@ -21,7 +21,8 @@ is read at its own element there; else it starts a kernel of its own.
 - *attention_gradient*: what leads from the scores to the gradients of all three operands
   (`attention_gradients.py`), likewise.
 - *contraction*, *window*: one (windowed) contraction or pooling, read at the result's own element
-  by what follows it; cheap reduction-free values in front.
+  by what follows it, which is unrolled with its tile: so much and no more; cheap reduction-free
+  values in front.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ from stepwell.lowering.survey import COSTLY
 _MEMORY = 8  # simple operations per element that a load or store through memory is worth
 _CALL = 500  # simple operations that one more kernel is worth
 _PROLOGUE = 4  # simple operations per element allowed where a contraction packs its operands
+_EPILOGUE = 128  # simple operations per element that a product's register tile is unrolled with
 _READS = 32  # different places of a value that one kernel may read and still compute it there
 _DEPTH = 64  # ops one after another in one kernel
 
@@ -289,6 +291,8 @@ class _Partition:
         most = 4 * _DEPTH if self.kinds[op] == "view" else _DEPTH
         if group.depths.get(op.result, 0) >= most:
             return f"the kernel has {most} operators one after another already"
+        if self._is_long(op, group):
+            return "what follows a product is unrolled with its tile, and is long already"
         if self.kinds[op] in REDUCING:
             return self._reduction_refusal(op, group)
         value = op.result
@@ -317,6 +321,20 @@ class _Partition:
                 if why is not None:
                     return why
         return None
+
+    def _is_long(self, op: Op, group: Group) -> bool:
+        """Whether too much would follow a contraction or window in the kernel."""
+        if group.family in ANCHORS:
+            return self._work(group) + self._own_work(op) > _EPILOGUE
+        return self.kinds[op] in ANCHORS and self._work(group) > _EPILOGUE
+
+    def _work(self, group: Group) -> int:
+        return sum(map(self._own_work, group.members.values()))
+
+    def _own_work(self, op: Op) -> int:
+        """Simple operations per element of a kernel's results; scalars are computed once."""
+        alone = self.kinds[op] in REDUCING or op.result.type.rank == 0
+        return 0 if alone else self.kinds.cost(op)
 
     def _is_stored(self, value: Value, anchor: Value, group: Group) -> bool:
         """Whether a value of what follows a contraction is stored in any case: for the group, or
