@@ -281,7 +281,17 @@ def provably_le(left: Dim, right: Dim) -> bool:
 
 
 def _provably_nonnegative(dim: Dim) -> bool:
+    dim = _without_quotients(dim)
     return all(c >= 0 and all(_atom_nonnegative(a) for a in m) for m, c in _terms(dim))
+
+
+def _without_quotients(dim: Dim) -> Dim:
+    """At most `dim`: `c*(x // c)`, where it is taken away, is `x` and no less."""
+    for monomial, coefficient in _terms(dim):
+        atom = monomial[0] if len(monomial) == 1 else None
+        if atom and atom.function == "floordiv" and atom.right == -coefficient:
+            dim = dim + Size(((monomial, -coefficient),)) - atom.left
+    return dim
 
 
 def _atom_nonnegative(atom: Atom) -> bool:

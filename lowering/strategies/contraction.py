@@ -12,8 +12,9 @@ and elsewhere (*outer*). Out, with m×n a register tile:
     } } } } }
 
 Where B is constant it is packed whole, at the top: the pass `prepare` does that once. Rows that do
-not fill a tile are a second loop over i, of one tile of their own height; columns that do not fill
-a panel are a nest of their own, of fewer vectors, where A is read in place.
+not fill a tile are a second loop over i, of one tile of their own height; how many these are only
+a run knows where the rows' number is a size: then it has lower tiles. Columns that do not fill a
+panel are a nest of their own, of fewer vectors, where A is read in place.
 
 So a matrix product, a convolution (whose packing is im2col) and any other sum of products are one
 strategy. The blocks keep A in the L1 cache and B in the L2 cache; see Goto and van de Geijn,
@@ -23,13 +24,14 @@ strategy. The blocks keep A in the L1 cache and B in the L2 cache; see Goto and 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from math import ceil
 from typing import TypeGuard
 
 from stepwell.ir.loop.analysis import kernel_buffers, stores_of
 from stepwell.ir.loop.core import For, Kernel, LoopKind, statements
 from stepwell.ir.scalar import Expr, Load, variables
-from stepwell.ir.size import Dim
+from stepwell.ir.size import Dim, floordiv
 from stepwell.ir.target import Target
 from stepwell.lowering.knobs import choose
 from stepwell.lowering.strategies.constant_panels import asked_ahead, is_constant, pack_constant
@@ -127,18 +129,23 @@ def _panels(
         room = find_loop(kernel.body, blocks.inner).extent if one else tile.column_panels
         kernel = _pack_b(kernel, columns, deep, row, (room, tile.vectors, tile.lanes))
     kernel, parts = _without_tail(kernel, row, tile.rows)
-    for part in parts:
-        kernel = _rows(kernel, part, (*outside, blocks.outer), tile, target)
+    for part, height in parts:
+        its = replace(tile, rows=height)
+        kernel = _rows(kernel, part, (*outside, blocks.outer), its, target)
     return asked_ahead(kernel, far, target) if constant else kernel
 
 
-def _without_tail(kernel: Kernel, row: str, height: int) -> tuple[Kernel, list[str]]:
-    """The loop over rows as whole tiles, and one tile of what is left; the loops over rows."""
+def _without_tail(kernel: Kernel, row: str, height: int) -> tuple[Kernel, list[tuple[str, int]]]:
+    """The loop over rows as whole tiles, and that over what is left; each with the height of its
+    tiles. Where only a run knows what is left, that is a quarter of a tile: a row or two alone are
+    a common run."""
     extent = find_loop(kernel.body, row).extent
-    if not isinstance(extent, int) or extent < height or extent % height == 0:
-        return kernel, [row]
-    kernel, rest = cut(kernel, row, extent // height * height)
-    return kernel, [row, rest]
+    whole = floordiv(extent, height) * height
+    if whole in (0, extent):
+        return kernel, [(row, height)]
+    kernel, rest = cut(kernel, row, whole)
+    left = find_loop(kernel.body, rest).extent
+    return kernel, [(row, height), (rest, left if isinstance(left, int) else ceil(height / 4))]
 
 
 def _rows(kernel: Kernel, row: str, outside: tuple[str, ...], tile: Tile, target: Target) -> Kernel:

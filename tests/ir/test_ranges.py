@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from stepwell.ir.ranges import simplify_dim
-from stepwell.ir.size import Dim, evaluate, floordiv, mod, symbol
+from stepwell.ir.size import Dim, evaluate, floordiv, mod, provably_le, symbol
 
 P, V, L = symbol("p"), symbol("v"), symbol("l")
 RANGES: dict[str, Dim | None] = {"p": 5, "v": 2, "l": 16}
@@ -33,3 +33,11 @@ def test_quotients_and_remainders_keep_their_value(seed: int) -> None:
         for p, v, lane in product(range(5), range(2), range(16)):
             values = {"p": p, "v": v, "l": lane}
             assert evaluate(simpler, values) == evaluate(function(dim, divisor), values)
+
+
+def test_whole_tiles_are_no_more_than_all() -> None:
+    rows = 49 * P + L
+    assert provably_le(14 * floordiv(rows, 14), rows)
+    assert provably_le(14 * floordiv(rows, 14) + 3 * floordiv(P, 3), rows + P)
+    assert not provably_le(15 * floordiv(rows, 14), rows)
+    assert not provably_le(14 * floordiv(rows, 14) + 1, rows)
