@@ -16,8 +16,9 @@ they are read, so its nest reads and writes images channels last, and no operato
 knows of layouts. Channels last, the numbers of a pixel are side by side: they fill the vectors of
 whatever the image's size, and no vector straddles the end of a row.
 
-A graph whose windows are all depthwise, on rows that fill half a vector, or of one pixel stays
-channels first: its nests have vectors along rows, and nothing is turned at its ends.
+A graph whose windows are all depthwise or in groups of a few channels, on rows that fill half a
+vector, or of one pixel stays channels first: its nests have vectors along rows, and nothing is
+turned at its ends.
 
 Element-wise operators, poolings, reductions and concatenations follow their operands. The graph's
 own inputs and results stay as they are: the first convolution reads one number of an image at a
@@ -74,6 +75,18 @@ class ChooseLayouts:
         return remove_dead(rewrite(graph, _Assignment(turns).rule))
 
 
+def reads_rows(op: Op) -> bool:
+    """Whether the op is a convolution of windows in groups of a few channels, with vectors along
+    its rows, which it would gather from an image channels last. Short rows fill no vector."""
+    if op.name != "conv":
+        return False
+    outputs, inputs, *window = op.operands[1].type.shape
+    columns, groups = op.operands[0].type.shape[-1], op.attributes["groups"]
+    few = groups != 1 and isinstance(outputs, int) and outputs // groups < NARROWEST
+    short = isinstance(columns, int) and columns < WIDE
+    return few and inputs != 1 and not short and any(extent != 1 for extent in window)
+
+
 def _turns(op: Op, uses: Mapping[Value, Sequence[Op]]) -> bool:
     """Whether the op is a convolution to be computed channels last, and is not yet."""
     if op.name != "conv":
@@ -99,13 +112,14 @@ def _is_known(op: Op) -> bool:
 
 def _wants_channels_last(op: Op) -> bool:
     """Whether the op is quicker channels last: all that makes an image of another does, but for a
-    product with each pixel, and a depthwise window on rows that half fill vectors."""
+    product with each pixel, and windows of a channel or a few, on rows that half fill vectors."""
     if op.name != "conv":
         return op.name in ("window_max", "window_sum", "index")
     columns, window = op.operands[0].type.shape[-1], op.operands[1].type.shape[2:]
-    depthwise = _is_depthwise(op) and isinstance(columns, int) and columns >= WIDE
+    long = isinstance(columns, int) and columns >= WIDE
+    along = long and (_is_depthwise(op) or reads_rows(op))
     plain = all(step == 1 for step in op.attributes["stride"])
-    return not plain or not (depthwise or all(extent == 1 for extent in window))
+    return not plain or not (along or all(extent == 1 for extent in window))
 
 
 def _is_depthwise(op: Op) -> bool:
@@ -163,6 +177,12 @@ class _Assignment:
     def _known(self, op: Op) -> list[Value]:
         return [value for value in op.operands if value in self.last]
 
+    def _stays(self, op: Op, known: Sequence[Value], editor: Editor) -> bool:
+        """Whether nothing of the op is turned but what is made either way as it is wanted."""
+        makers = [editor.producer(value) for value in known]
+        free = all(made is not None and made.name in ("constant", "broadcast") for made in makers)
+        return free and len(known) < len(op.operands)
+
     def _turned(self, op: Op, editor: Editor) -> Value | None:
         """The op's result channels last; None where it stays, or has no channels."""
         if op.result in self.turns:
@@ -175,7 +195,7 @@ class _Assignment:
             return editor.op("transpose", [y], hint=hint, span=span, permutation=order)
         known = self._known(op)
         rank = op.result.type.rank
-        if not known or rank != known[0].type.rank:
+        if not known or rank != known[0].type.rank or self._stays(op, known, editor):
             return None
         attributes = _attributes(op, _to_last(rank))
         if attributes is None:

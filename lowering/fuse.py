@@ -38,6 +38,7 @@ from stepwell.ir.graph.core import Graph, Op, Value
 from stepwell.ir.scalar import Var, variables
 from stepwell.lowering.attention_gradients import AttentionGradient, attention_gradients
 from stepwell.lowering.attentions import FAMILIES, Finder, attentions, comparisons
+from stepwell.lowering.choose_layouts import reads_rows
 from stepwell.lowering.fusion_group import PART, Group, Read, nominal
 from stepwell.lowering.fusion_kinds import ANCHORS, REDUCING, Kinds, words
 from stepwell.lowering.kernel_region import kernel_op
@@ -317,6 +318,8 @@ class _Partition:
                 return "a window reads each element many times, and its rows the wrong way"
             if read.stage.family == "contraction":
                 inner = group.members[read.stage.value]
+                if op.name == "transpose" and reads_rows(inner):
+                    return "a convolution in groups of a few channels reads rows: it is turned once"
                 why = self._prologue_refusal(op, inner, len(reads) * len(readers))
                 if why is not None:
                     return why
@@ -365,6 +368,8 @@ class _Partition:
 
     def _reduction_refusal(self, op: Op, group: Group) -> str | None:
         kind, rows = self.kinds[op], group.rows_of(op.result)
+        if reads_rows(op) and any(_is_turned(read, group) for read in group.reads[op.result]):
+            return "a convolution in groups of a few channels writes rows: it is turned at once"
         if rows is None:
             return "the kernel does not read it along its own rows"
         if kind == "reduction":

@@ -10,7 +10,8 @@
 
 Slices cost nothing where they are read, and convolutions without groups are what layouts and
 schedules know. Depthwise convolutions stay as they are: each channel is a group of its own. So do
-those of many groups, whose code would be long.
+those of many groups, whose code would be long, and windows in groups of so few channels that they
+fill no vector.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from stepwell.ir.graph.core import Graph, Op, Value
 from stepwell.ir.graph.rewrite import Editor, rewrite
 from stepwell.ir.graph.selection import part
 from stepwell.ir.size import floordiv
+from stepwell.lowering.choose_layouts import reads_rows
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class SplitGroups:
     def _split(self, op: Op, editor: Editor) -> Sequence[Value] | None:
         groups = op.attributes.get("groups", 1)
         if op.name != "conv" or not 1 < groups <= self.most or op.operands[1].type.shape[1] == 1:
+            return None
+        if reads_rows(op):
             return None
         x, w = op.operands
         inputs, outputs = w.type.shape[1], floordiv(w.type.shape[0], groups)
