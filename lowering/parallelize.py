@@ -8,7 +8,8 @@
                                                  } }
 
 For each nest of a scheduled kernel several ways are weighed: to deal out the outermost loop's
-iterations, to deal out the parts of its blocks, or to run it in order and share what is inside.
+iterations, to deal out the parts of its blocks, or to run it in order and share what is inside:
+that is taken, too, where a run may have but one iteration of much work, such as an image.
 Scratch that each iteration needs for itself gets one more dimension, one entry per task. A kernel
 has as many tasks as there are threads, unless a task would be shorter than the grain; one task
 costs nothing but a call. The order of every sum stays: results do not depend on threads.
@@ -54,6 +55,7 @@ from stepwell.lowering.transforms.navigate import rewrite
 
 TEAMS = (2, 3, 4, 8)  # numbers of threads for which ways are compared, up to the cores
 WORTH = 0.9  # of the time in order: what sharing must not exceed
+STEADY = 1.02  # of the best time: what it may cost to share each iteration of a symbolic loop
 
 
 @dataclass(frozen=True)
@@ -142,9 +144,17 @@ class _Sharing:
         in_order = _Way((float(alone),) * len(self.teams), lambda: (statement,))
         if not isinstance(statement, For) or statement.kind != "serial" or alone < 2 * self.grain:
             return in_order
-        found = [*self._dealt(statement, alone), *self._inside(statement)]
+        inside = self._inside(statement)
+        found = [*self._dealt(statement, alone), *inside]
         best = min(found, key=lambda way: way.score, default=in_order)
+        if self._may_be_one(statement):
+            best = next((way for way in inside if way.score <= STEADY * best.score), best)
         return best if best.score < WORTH * in_order.score else in_order
+
+    def _may_be_one(self, loop: For) -> bool:
+        """Whether a run may have one iteration, such as an image, and how long it is is known."""
+        work = self._start(cycles(loop.body, self.buffers))
+        return not isinstance(loop.extent, int) and isinstance(work, int)
 
     def _dealt(self, loop: For, alone: int) -> Sequence[_Way]:
         """The loop's iterations, or the parts of its blocks."""
