@@ -18,7 +18,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +62,15 @@ class DiskCache:
         with contextlib.suppress(OSError):
             os.utime(path)
         return payload
+
+    def kept(self, about: str, make: Callable[[], bytes]) -> bytes:
+        """What depends on `about` alone: as it was stored, else made and stored."""
+        key = hashlib.sha256(about.encode()).hexdigest()
+        found = self.get(key)
+        if found is None:
+            found = make()
+            self.put(key, found)
+        return found
 
     def put(self, key: str, payload: bytes) -> None:
         """Store `payload` under `key`, and make room."""

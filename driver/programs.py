@@ -6,7 +6,6 @@ the program, InputError for a wrong choice.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,15 +34,9 @@ def provide_parser(cache: DiskCache) -> None:
 
     from stepwell.frontend.parser import give_parser, has_parser, saved_parser
 
-    if has_parser():
-        return
-    about = f"parser\0{compiler_digest()}\0{__version__}"
-    key = hashlib.sha256(about.encode()).hexdigest()
-    found = cache.get(key)
-    if found is not None:
-        give_parser(found)
-    else:
-        cache.put(key, saved_parser())
+    if not has_parser():
+        about = f"parser\0{compiler_digest()}\0{__version__}"
+        give_parser(cache.kept(about, saved_parser))
 
 
 def choose_model(program: CheckedProgram, model: str | None) -> str:

@@ -8,7 +8,6 @@ In: an object's description, how many threads at most. Out: `Threads`: the addre
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,11 +58,8 @@ def _runtime(cache: DiskCache | None) -> bytes:
     from stepwell.ir.target import host
 
     about = f"runtime\0{compiler_digest()}\0{host().triple}\0{host().cpu}\0{host().features}"
-    key = hashlib.sha256(about.encode()).hexdigest()
-    found = None if cache is None else cache.get(key)
-    if found is not None:
-        return found
-    made = in_child(runtime_object) or runtime_object()
-    if cache is not None:
-        cache.put(key, made)
-    return made
+
+    def made() -> bytes:
+        return in_child(runtime_object) or runtime_object()
+
+    return made() if cache is None else cache.kept(about, made)

@@ -153,8 +153,9 @@ class _Sharing:
 
     def _may_be_one(self, loop: For) -> bool:
         """Whether a run may have one iteration, such as an image, and how long it is is known."""
-        work = self._start(cycles(loop.body, self.buffers))
-        return not isinstance(loop.extent, int) and isinstance(work, int)
+        if isinstance(loop.extent, int):
+            return False
+        return isinstance(self._start(cycles(loop.body, self.buffers)), int)
 
     def _dealt(self, loop: For, alone: int) -> Sequence[_Way]:
         """The loop's iterations, or the parts of its blocks."""

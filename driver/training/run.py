@@ -7,8 +7,8 @@ listeners that heard of every step and epoch.
 
 However a run ends, the checkpoint is whole and the steps after it are all that is lost. A signal
 ends it after the step and one more checkpoint, and so do data that do not fit and a listener that
-fails. A loss that is no finite number ends it with the op
-that made it (`nonfinite.py`), found by going through the steps since the checkpoint again.
+fails. A loss that is no finite number ends it with the op that made it (`nonfinite.py`), found by
+going through the steps since the checkpoint again.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class Run:
                 self.listeners.say(f"stopped after step {position.step}: see {self._path}")
         except UserError:
             raise  # the checkpoint is from before that step
-        except Exception:
+        except Exception:  # whatever a listener raises: it goes on, after a checkpoint
             with contextlib.suppress(OSError):  # the disk may be what failed
                 self._keep()
             raise

@@ -140,8 +140,10 @@ def _without_tail(kernel: Kernel, row: str, height: int) -> tuple[Kernel, list[t
     tiles. Where only a run knows what is left, that is a quarter of a tile: a row or two alone are
     a common run."""
     extent = find_loop(kernel.body, row).extent
+    if isinstance(extent, int):
+        height = min(height, extent)
     whole = floordiv(extent, height) * height
-    if whole in (0, extent):
+    if whole == extent:
         return kernel, [(row, height)]
     kernel, rest = cut(kernel, row, whole)
     left = find_loop(kernel.body, rest).extent
@@ -153,11 +155,9 @@ def _rows(kernel: Kernel, row: str, outside: tuple[str, ...], tile: Tile, target
     _, *columns = perfect_nest(kernel, row)
     inside = statements(find_loop(kernel.body, columns[-1]).body)
     (deep,) = [s.index for s in inside if isinstance(s, For)]
-    extent = find_loop(kernel.body, row).extent
-    height = min(tile.rows, extent) if isinstance(extent, int) else tile.rows
-    tiles = split(kernel, row, height, "guard", ("row_tile", "row"))
+    tiles = split(kernel, row, tile.rows, "guard", ("row_tile", "row"))
     kernel = simplify_kernel(tiles.kernel)
-    if not _reads_a(kernel, (tiles.inner, deep), height, target):
+    if not _reads_a(kernel, (tiles.inner, deep), tile.rows, target):
         kernel = _pack_a(kernel, (tiles.outer, tiles.inner), deep, outside)
     blocks = split(kernel, tiles.outer, tile.row_panels, "bound", ("row_block", "row_panel"))
     kernel = simplify_kernel(blocks.kernel)
